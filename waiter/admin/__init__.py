@@ -1,0 +1,1 @@
+"""Waiter's own HTTP API, by area, on Klein."""

@@ -1,0 +1,1 @@
+"""The number of instances follows the outstanding requests."""

@@ -1,0 +1,46 @@
+"""What Waiter asks of whatever keeps its records."""
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+
+class Conflict(Exception):
+    """The record is not at the version the caller expected. Nothing was changed."""
+
+
+class IStore(Interface):
+    """
+    Keeps small records under names, with a version each for compare-and-set.
+
+    Keys are non-empty strings of printable characters without control characters; values are bytes of at most 1 MiB
+    minus 1 KiB. An acknowledged write survives the end of the process. An implementation is also an C{IService}.
+    Cancelling a Deferred: the caller is told C{CancelledError}; a write may or may not have happened.
+    """
+
+    def get(key: str) -> Deferred[tuple[bytes, int] | None]:
+        """The value and its version, or C{None}."""
+
+    def put(key: str, value: bytes, expected_version: int | None = None) -> Deferred[int]:
+        """
+        Write, and answer the new version, which is greater than any the key had before.
+
+        @param expected_version: C{None} writes whatever is there; 0 demands that there is no such key; another number
+            demands that version.
+        @raise Conflict: (in the Deferred) the demand was not met.
+        @raise ValueError: (in the Deferred) the key or value is not one a store takes.
+        """
+
+    def delete(key: str, expected_version: int | None = None) -> Deferred[bool]:
+        """
+        Remove the record; fires with whether there was one.
+
+        @raise Conflict: (in the Deferred) a version was expected and it is at another, or gone.
+        """
+
+    def keys(prefix: str) -> Deferred[list[str]]:
+        """All keys that begin with C{prefix}, sorted."""
+
+    def watch(prefix: str, changed: Callable[[str], object]) -> Callable[[], None]:
+        """Call C{changed} with the key after each change under C{prefix}, until the returned function is called."""

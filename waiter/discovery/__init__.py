@@ -1,0 +1,1 @@
+"""Collectors that ask, and the aggregator that turns their answers into slots."""

@@ -1,0 +1,32 @@
+"""Who this router is."""
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Identity:
+    """
+    One running router, as others see it.
+
+    @ivar router_id: unique among the routers of a cluster, new at each start.
+    @ivar hostnames: the hosts under which requests are for Waiter itself.
+    @ivar port: the first port it listens on.
+    @ivar started_at: seconds since the epoch.
+    """
+
+    router_id: str
+    cluster: str
+    version: str
+    hostnames: tuple[str, ...]
+    port: int
+    started_at: float
+
+    @property
+    def product(self) -> str:
+        """The name in C{Server} and C{Via}."""
+        return f"waiter/{self.version}"
+
+    @property
+    def url(self) -> str:
+        """Where other routers and people find it."""
+        return f"http://{self.hostnames[0]}:{self.port}"

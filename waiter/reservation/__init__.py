@@ -1,0 +1,1 @@
+"""Slots of instances, handed to one request each."""

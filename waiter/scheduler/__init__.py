@@ -1,0 +1,1 @@
+"""What runs instances, and how their health is found out."""

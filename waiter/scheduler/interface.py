@@ -1,0 +1,143 @@
+"""What Waiter asks of whatever runs instances."""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from waiter.model.description import ServiceDescription
+from waiter.model.instance import Instance
+from waiter.model.service import Service, ServiceInstances, ServiceRecord
+
+
+class Signal(str, Enum):
+    """What can be sent to an instance."""
+
+    EXPIRE = "expire"
+    SOFT_KILL = "soft-kill"
+    FORCE_KILL = "force-kill"
+
+
+@attrs.frozen(kw_only=True)
+class KillResult:
+    """
+    How a kill or signal went.
+
+    @ivar status: the HTTP status an API answers with: 200, 404 for an unknown service or instance, 400 for one already dead.
+    """
+
+    service_id: str
+    instance_id: str
+    killed: bool
+    message: str
+    status: int
+
+
+@attrs.frozen(kw_only=True)
+class DeleteResult:
+    """
+    How the deletion of a service went.
+
+    @ivar result: C{deleted}, C{no-such-service-exists} or C{error}.
+    """
+
+    result: str
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """What one instance is granted: CPUs, and memory in MiB."""
+
+    cpus: float
+    mem: float
+
+
+@attrs.frozen(kw_only=True)
+class LogEntry:
+    """
+    A file or directory in an instance's log directory.
+
+    @ivar type: C{file} or C{directory}.
+    @ivar size: in bytes; C{None} for a directory.
+    @ivar path: relative to the instance's log directory.
+    """
+
+    name: str
+    type: str
+    size: int | None
+    path: str
+
+
+class IScheduler(Interface):
+    """
+    Runs the instances of services.
+
+    An implementation is also an C{IService}: what it needs is opened in C{startService}, whose Deferred fires when the
+    instances it already knows can be listed. Methods that return Deferreds may be cancelled: the caller is told
+    C{CancelledError}, what was asked for may or may not happen.
+    """
+
+    def services() -> Deferred[Mapping[ServiceRecord, ServiceInstances]]:
+        """All services and their instances. Fails if the scheduler cannot be asked; never answers with a part."""
+
+    def create(service: Service) -> Deferred[bool]:
+        """
+        Make the service known, with one requested instance, and begin to start it. Idempotent.
+
+        @return: whether it was new.
+        @raise waiter.errors.WaiterError: (in the Deferred) it may not run here.
+        """
+
+    def scale(service_id: str, instances: int, force: bool = False) -> Deferred[None]:
+        """
+        Set the number of requested instances. Starts what is missing, never stops a process.
+
+        @param force: whether to override operations that are still pending.
+        @raise waiter.errors.ServiceNotFound: (in the Deferred) no such service.
+        """
+
+    def kill(instance: Instance) -> Deferred[KillResult]:
+        """
+        Stop one instance, gracefully for the service's termination grace period and then by force, and lower the
+        requested number by one. Fires when nothing of the instance is left; never fails.
+        """
+
+    def signal(service_id: str, instance_id: str, signal: Signal) -> Deferred[KillResult]:
+        """Mark an instance expired, or kill it as C{kill} does, by force at once with C{FORCE_KILL}."""
+
+    def delete(service_id: str) -> Deferred[DeleteResult]:
+        """Stop all instances of a service and forget it. Fires when nothing of them is left."""
+
+    def validate(description: ServiceDescription) -> None:
+        """
+        @raise waiter.errors.WaiterError: a service described so cannot run here.
+        """
+
+    def log_entries(service_id: str, instance_id: str, directory: str) -> Deferred[tuple[LogEntry, ...]]:
+        """
+        List a directory of an instance's log directory; C{directory} is relative to it, and empty for itself.
+
+        @raise waiter.errors.NotFound: (in the Deferred) no such service, instance or directory.
+        """
+
+    def log_path(service_id: str, instance_id: str, path: str) -> Deferred[str]:
+        """
+        The absolute path of one log file on this machine.
+
+        @raise waiter.errors.NotFound: (in the Deferred) no such file, or it is outside the log directory.
+        """
+
+    def usage(service_id: str) -> Usage | None:
+        """What one instance of the service is granted; C{None} if the service is not known."""
+
+    def deployment_error_config(service_id: str) -> Mapping[str, int]:
+        """Which of C{min-failed-instances} and C{min-hosts} differ from the defaults here."""
+
+    def subscribe(changed: Callable[[], object]) -> None:
+        """Call C{changed} soon after anything that C{services} would show has changed."""
+
+    def state() -> Mapping[str, object]:
+        """A JSON-able description of the scheduler's inside, for C{/state/scheduler}."""

@@ -1,0 +1,83 @@
+"""A MultiService that starts its children one after the other and stops them in reverse."""
+
+from collections.abc import Callable
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+
+class OrderedService(MultiService):
+    """
+    A C{MultiService} that waits.
+
+    Twisted's own starts all children without waiting for the Deferreds they return and stops them all at once. This one
+    starts the next child only when the one before is ready, and stops them in reverse order, each within a deadline.
+
+    C{privilegedStartService} stays as Twisted has it: synchronous, so that a port that cannot be bound ends the program.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, *, stop_deadline_secs: float, failed: Callable[[], object] | None = None
+    ) -> None:
+        """
+        @param stop_deadline_secs: how long one child may take to stop before its Deferred is cancelled and the next one's
+            turn comes.
+        @param failed: called, after what had started is stopped again, when a child fails to start.
+        """
+        super().__init__()
+        self._clock = clock
+        self._stop_deadline_secs = stop_deadline_secs
+        self._failed = failed
+        self._starting: Deferred[None] | None = None
+
+    def startService(self) -> Deferred[None]:
+        """
+        Start the children in order. Fires when all are ready; never fails: a child that does not start is logged, the
+        others are stopped and C{failed} is called. Cancelling it ends the start of the child whose turn it is.
+        """
+        self.running = True
+        self._starting = Deferred.fromCoroutine(self._start())
+        return self._starting
+
+    def stopService(self) -> Deferred[None]:
+        """Stop the children in reverse order. Never fails: what a child's stop raises is logged."""
+        self.running = False
+        if self._starting is not None:
+            self._starting.cancel()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        try:
+            for child in self.services:
+                if not self.running:
+                    return
+                await maybeDeferred(child.startService)
+        except Exception:  # noqa: BLE001 - one part must not take the others down
+            if not self.running:
+                return
+            self._log.failure("{child} did not start; Waiter stops", child=_name(child))
+            self.running = False
+            await self._stop()
+            if self._failed is not None:
+                self._failed()
+        finally:
+            self._starting = None
+
+    async def _stop(self) -> None:
+        for child in reversed(self.services):
+            if not child.running:
+                continue
+            stopping = maybeDeferred(child.stopService)
+            stopping.addTimeout(self._stop_deadline_secs, self._clock)
+            try:
+                await stopping
+            except Exception:  # noqa: BLE001 - one part must not take the others down
+                self._log.failure("{child} did not stop cleanly", child=_name(child))
+
+
+def _name(service: IService) -> str:
+    return str(service.name or type(service).__name__)

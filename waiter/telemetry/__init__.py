@@ -1,0 +1,1 @@
+"""What Waiter counts, times and writes down about itself."""

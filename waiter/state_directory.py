@@ -1,0 +1,148 @@
+"""The one directory in which a router keeps what must outlive it."""
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+from twisted.application.service import Service
+
+FORMAT = 1
+
+
+class StateDirectoryError(Exception):
+    """The state directory cannot be used; the text says why and what to do."""
+
+
+class StateDirectory(Service):
+    """
+    Owns the state directory while the router runs.
+
+    In it: C{lock} (held with flock, naming the holder), C{format} (the version of the layout), C{secret} (a random key,
+    readable by the owner alone), C{waiter.db} and C{services/}.
+
+    @ivar path: the directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.setName("state directory")
+        self.path = path
+        self._lock: int | None = None
+        self._secret: bytes | None = None
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.path / "waiter.db"
+
+    @property
+    def services(self) -> Path:
+        """The directory of instances: C{<service-id>/<instance-id>/}."""
+        return self.path / "services"
+
+    @property
+    def request_log(self) -> Path:
+        """Where requests are logged if nothing else is set."""
+        return self.path / "request.log"
+
+    def secret(self) -> bytes:
+        """
+        The key from which passwords and signatures are derived.
+
+        @raise StateDirectoryError: it was not opened.
+        """
+        if self._secret is None:
+            raise StateDirectoryError("The state directory is not open.")
+        return self._secret
+
+    def open(self) -> None:
+        """
+        Create what is missing, lock it and read the secret. May be called again while it is open.
+
+        @raise StateDirectoryError: it cannot be written, another server holds it, or a newer Waiter wrote it.
+        """
+        if self._lock is not None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._take_lock()
+            self._check_format()
+            self.services.mkdir(exist_ok=True, mode=0o711)
+            self._secret = self._read_secret()
+        except OSError as error:
+            self.close()
+            raise StateDirectoryError(
+                f"{error.filename or self.path}: {error.strerror}. Choose a directory that {_user()} may write with --state-dir."
+            ) from None
+        except StateDirectoryError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        self._secret = None
+
+    def privilegedStartService(self) -> None:
+        """Open it before anything else starts, so that a second server ends with the reason."""
+        self.open()
+
+    def startService(self) -> None:
+        """Open it, where C{privilegedStartService} was not called."""
+        super().startService()
+        self.open()
+
+    def stopService(self) -> None:
+        """Give it back."""
+        super().stopService()
+        self.close()
+
+    def _take_lock(self) -> None:
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 100, 0).decode(errors="replace").strip()
+            os.close(lock)
+            raise StateDirectoryError(
+                f"{self.path} is in use by another Waiter (process {holder or 'unknown'}). "
+                "Stop that one, or give this one another --state-dir."
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    def _check_format(self) -> None:
+        path = self.path / "format"
+        if not path.exists():
+            _write_durably(path, f"{FORMAT}\n".encode(), 0o600)
+            return
+        text = path.read_text().strip()
+        if text != str(FORMAT):
+            raise StateDirectoryError(
+                f"{self.path} has format {text}, and this Waiter knows format {FORMAT} only. "
+                "Run the newer Waiter that wrote it, or choose another --state-dir."
+            )
+
+    def _read_secret(self) -> bytes:
+        path = self.path / "secret"
+        if not path.exists():
+            _write_durably(path, secrets.token_bytes(32), 0o600)
+        return path.read_bytes()
+
+
+def _user() -> str:
+    return f"user {os.geteuid()}"
+
+
+def _write_durably(path: Path, content: bytes, mode: int) -> None:
+    temporary = path.with_name(path.name + ".new")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.write(file, content)
+        os.fsync(file)
+    finally:
+        os.close(file)
+    temporary.replace(path)

@@ -1,0 +1,191 @@
+"""A real Waiter, started as a user would start it, and what tests ask of it."""
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import attrs
+import psutil
+import treq
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import deferLater
+from twisted.web.client import Agent, HTTPConnectionPool
+
+READY = b"Waiter is ready"
+HTTP_SERVER = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
+
+
+def free_port():
+    """A port that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def service_headers(cmd=HTTP_SERVER, **parameters):
+    """The headers that describe a service; parameters are given as C{concurrency_level=2}."""
+    described = {"cmd": cmd, "version": "v1", "cpus": 0.1, "mem": 64, "health_check_url": "/", **parameters}
+    return {f"x-waiter-{name.replace('_', '-')}": [str(value)] for name, value in described.items()}
+
+
+async def until(describe, predicate, *, within_secs=30):
+    """
+    Ask C{describe} (returns an awaitable) again and again until C{predicate} holds of its answer, and return that.
+
+    The condition is the event waited for; the pauses only bound how often it is looked at.
+    """
+    deadline = reactor.seconds() + within_secs
+    while True:
+        answer = await describe()
+        if predicate(answer):
+            return answer
+        if reactor.seconds() > deadline:
+            raise AssertionError(f"it did not happen within {within_secs} s; the last answer was {answer!r}")
+        await deferLater(reactor, 0.05)
+
+
+@attrs.frozen
+class Answer:
+    """A response that has been read."""
+
+    code: int
+    headers: object
+    body: bytes
+
+    def json(self):
+        return json.loads(self.body)
+
+    def header(self, name):
+        values = self.headers.getRawHeaders(name)
+        return None if values is None else values[0]
+
+
+class _Server(ProcessProtocol):
+    def __init__(self):
+        self.output = b""
+        self.ready = Deferred()
+        self.ended = Deferred()
+
+    def childDataReceived(self, childFD, data):
+        self.output += data
+        if READY in self.output and not self.ready.called:
+            self.ready.callback(None)
+
+    def processExited(self, reason):
+        """Nothing: C{processEnded} comes when the output is complete."""
+
+    def processEnded(self, reason):
+        if not self.ready.called:
+            self.ready.errback(AssertionError(f"Waiter did not start:\n{self.output.decode()}"))
+        self.ended.callback(0 if reason.check(ProcessDone) else reason.value)
+
+
+class RunningWaiter:
+    """
+    One C{twistd -n waiter} process on a free port, with a state directory of its own.
+
+    @ivar port: where it listens.
+    @ivar state: its state directory.
+    """
+
+    def __init__(
+        self, case, *, state=None, port=None, arguments=(), environment=None, program=("twistd", "-n", "--pidfile=")
+    ):
+        self.case = case
+        self.port = port or free_port()
+        self.state = Path(state or case.mktemp()).absolute()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._program = program
+        self._arguments = arguments
+        self._environment = environment or {}
+        self._agent = Agent(reactor, HTTPConnectionPool(reactor, persistent=False))
+        self._server = None
+        self._process = None
+
+    async def start(self):
+        """Start it; returns when it is ready. It is stopped, with everything it started, when the test ends."""
+        self._server = _Server()
+        scripts = Path(sys.executable).parent
+        command = [str(scripts / self._program[0]), *self._program[1:], "waiter"]
+        command += ["--http", f"tcp:{self.port}:interface=127.0.0.1", "--state-dir", str(self.state), *self._arguments]
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("WAITER_")},
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            **self._environment,
+        }
+        self._process = reactor.spawnProcess(self._server, command[0], command, environment)
+        self.case.addCleanup(self._clean_up)
+        await self._server.ready
+        return self
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def output(self):
+        return self._server.output.decode(errors="replace")
+
+    async def stop(self, sent=signal.SIGINT):
+        """Send a signal; returns the exit status (0 or the reason) when the process has ended."""
+        self._process.signalProcess(sent)
+        return await self._server.ended
+
+    async def request(self, path="/", *, method="GET", headers=None, data=None):
+        """Send a request and read the answer."""
+        response = await treq.request(
+            method,
+            self.url + path,
+            headers=headers,
+            data=data,
+            agent=self._agent,
+            allow_redirects=False,
+            unbuffered=True,
+        )
+        return Answer(response.code, response.headers, await treq.content(response))
+
+    async def api(self, path):
+        """GET something of the API; returns the JSON."""
+        answer = await self.request(path, headers={"accept": ["application/json"]})
+        if answer.code != 200:
+            raise AssertionError(f"GET {path} answered {answer.code}: {answer.body!r}")
+        return answer.json()
+
+    async def service_id(self, headers):
+        """The id of the service that the headers describe."""
+        return (await self.request("/service-id", headers=headers)).body.decode()
+
+    async def service(self, service_id):
+        return await self.api(f"/apps/{service_id}")
+
+    async def active_instances(self, service_id):
+        return (await self.service(service_id))["instances"]["active-instances"]
+
+    def instance_processes(self):
+        """The live processes that carry an instance id of a service of this Waiter's state directory."""
+        return processes_under(self.state)
+
+    async def _clean_up(self):
+        if not self._server.ended.called:
+            await self.stop(signal.SIGKILL)
+        for process in self.instance_processes():
+            process.kill()
+
+
+def processes_under(state):
+    """Processes whose environment says that they belong to an instance recorded below C{state}."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            sandbox = process.environ().get("WAITER_SANDBOX", "")
+            if sandbox.startswith(str(state)) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found

@@ -1,0 +1,83 @@
+"""The settings in force, as C{/settings} shows them: under the names the original platform gave them."""
+
+from typing import Any
+
+from waiter.model.description import ServiceDescription, outside_name
+from waiter.model.identity import Identity
+from waiter.settings import Settings
+
+MESSAGES = {
+    "cannot-identify-service": "Unable to identify service using waiter headers/token",
+    "invalid-service-description": "Service description using waiter headers/token improperly configured",
+    "not-found": "Not found",
+}
+
+
+def effective_settings(settings: Settings, identity: Identity, started_at: str) -> dict[str, Any]:
+    """
+    A JSON-able view of the settings, without secrets.
+
+    @param started_at: when this router started, ISO-8601.
+    """
+    return {
+        "authenticator-config": {
+            "kind": settings.authenticator.kind,
+            settings.authenticator.kind: {"run-as-user": settings.authenticator.principal},
+        },
+        "cluster-config": {
+            "name": settings.cluster.name,
+            "service-prefix": settings.cluster.service_prefix,
+            "min-routers": 1,
+        },
+        "ejection-config": {
+            "eject-backoff-base-time-ms": settings.ejection.base_time_ms,
+            "max-eject-time-ms": settings.ejection.max_time_ms,
+            "expiry-threshold": settings.ejection.expiry_threshold,
+        },
+        "git-version": identity.version,
+        "health-check-config": {"health-check-timeout-ms": settings.scheduler.health_check_timeout_ms},
+        "hostname": list(identity.hostnames),
+        "instance-request-properties": {
+            "client-connection-idle-timeout-ms": settings.request.pool_idle_timeout_ms,
+            "connection-timeout-ms": settings.request.connect_timeout_ms,
+            "initial-socket-timeout-ms": settings.request.socket_timeout_ms,
+            "lingering-request-threshold-ms": settings.ejection.lingering_request_ms,
+            "queue-timeout-ms": settings.request.queue_timeout_ms,
+            "streaming-timeout-ms": settings.request.streaming_timeout_ms,
+        },
+        "listen-config": settings.listen.model_dump(by_alias=True, mode="json"),
+        "messages": MESSAGES,
+        "port": identity.port,
+        "request-log": settings.request_log.model_dump(by_alias=True, mode="json"),
+        "router-syncer": {"interval-ms": settings.discovery.router_interval_ms},
+        "scaling": {
+            "autoscaler-interval-ms": settings.autoscaler.interval_ms,
+            "inter-kill-request-wait-time-ms": settings.autoscaler.inter_kill_wait_ms,
+            "quanta-constraints": {"cpus": settings.autoscaler.quanta_cpus, "mem": settings.autoscaler.quanta_mem},
+        },
+        "scheduler-config": {
+            "kind": settings.scheduler.kind,
+            settings.scheduler.kind: settings.scheduler.model_dump(by_alias=True, mode="json", exclude={"kind"}),
+        },
+        "scheduler-syncer-interval-secs": settings.discovery.scheduler_interval_secs,
+        "service-description-constraints": {
+            "cmd": {"max": settings.constraints.cmd_length},
+            "cpus": {"max": settings.constraints.cpus},
+            "mem": {"max": settings.constraints.mem},
+        },
+        "service-description-defaults": {**_product_defaults(), **settings.defaults},
+        "started-at": started_at,
+        "state-dir": str(settings.state_path),
+        "statsd": "disabled",
+        "support-info": [],
+    }
+
+
+def _product_defaults() -> dict[str, Any]:
+    defaults = {}
+    for name, field in ServiceDescription.model_fields.items():
+        if not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            if default is not None:
+                defaults[outside_name(name)] = default
+    return defaults

@@ -39,7 +39,7 @@ class RequestLog(Service):
         interval_secs: float = 1.0,
         batch: int = 256,
         max_waiting_bytes: int = 8 * 1024 * 1024,
-        max_file_bytes: int = 64 * 1024 * 1024,
+        max_bytes: int = 64 * 1024 * 1024,
         keep: int = 3,
     ) -> None:
         """
@@ -49,7 +49,7 @@ class RequestLog(Service):
         @param interval_secs: how long a record waits at most before it is written.
         @param batch: how many records are encoded at a time.
         @param max_waiting_bytes: how much may wait for a slow disk before records are lost.
-        @param max_file_bytes: the size from which on a new file is begun.
+        @param max_bytes: the size from which on a new file is begun.
         @param keep: how many older files are kept.
         """
         self.setName("request-log")
@@ -59,7 +59,7 @@ class RequestLog(Service):
         self._interval_secs = interval_secs
         self._batch = batch
         self._max_waiting_bytes = max_waiting_bytes
-        self._file = None if path is None else LogFile(path, max_bytes=max_file_bytes, keep=keep)
+        self._file = None if path is None else LogFile(path, max_bytes=max_bytes, keep=keep)
         self._encode = RecordEncoder()
         self._records: list[RequestRecord] = []
         self._chunks: list[bytes] = []

@@ -1,0 +1,116 @@
+"""Taking connections off a listening socket."""
+
+import errno
+import os
+import socket
+from typing import Any, Final
+
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from waiter.router.carriers import Admit
+
+MOST_AT_ONCE: Final = 64
+"""Connections accepted before others get their turn."""
+
+REST_SECS: Final = 0.25
+"""How long no connection is accepted after there were no means to; they wait in the kernel meanwhile."""
+
+_NO_MEANS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@implementer(IReadDescriptor)
+class Acceptor:
+    """
+    Accepts on one listening socket, on any reactor, from C{start} to C{stop}.
+
+    uvloop's own server ends for good, without a word, when C{accept} fails in other ways than by too many open files,
+    and drops clients unseen when it fails so. This one logs, rests, and goes on.
+
+    @ivar accepted: how many connections have been accepted.
+    @ivar rests: how many times there were no means to accept.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, listening: socket.socket, admit: Admit, name: str) -> None:
+        """
+        @param listening: a socket that listens and does not block. It becomes the acceptor's.
+        @param name: of the endpoint, for the log.
+        """
+        self._reactor = reactor
+        self._socket = listening
+        self._admit = admit
+        self._name = name
+        self._burst = 1
+        self._rest: IDelayedCall | None = None
+        self.accepted = 0
+        self.rests = 0
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        """Accept no more, and close the socket. What the kernel has queued is reset."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        self._reactor.removeReader(self)
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """For the reactor."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """For the reactor."""
+        return self._name
+
+    def connectionLost(self, _reason: Failure) -> None:
+        """For a reactor that shuts down without C{stop}."""
+        self._socket.close()
+
+    def doRead(self) -> None:
+        """Somebody wants to connect. Nearly always one at a time, so a second try is made only when two came before."""
+        taken = 0
+        while taken < self._burst and self._accept():
+            taken += 1
+        self.accepted += taken
+        self._burst = min(MOST_AT_ONCE, 2 * self._burst) if taken == self._burst else max(1, taken)
+
+    def _accept(self) -> bool:
+        try:
+            accepted, name = self._socket.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _NO_MEANS:
+                self._take_rest(error)
+                return False
+            # A connection that was broken before it was accepted; there may be others behind it.
+            return True
+        try:
+            self._admit(accepted, name)
+        except Exception:  # noqa: BLE001 - one connection must not take the others down
+            self._log.failure("A connection to {endpoint} could not be served", endpoint=self._name)
+            accepted.close()
+        return True
+
+    def _take_rest(self, error: OSError) -> None:
+        self.rests += 1
+        self._log.error(
+            "{endpoint} cannot accept connections: {reason}. Those that come wait; trying again in {secs} s. "
+            "Raise the limit on open files (ulimit -n, LimitNOFILE=) if this goes on.",
+            endpoint=self._name,
+            reason=os.strerror(error.errno or 0),
+            secs=REST_SECS,
+        )
+        self._reactor.removeReader(self)
+        self._rest = self._reactor.callLater(REST_SECS, self._rested)
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._reactor.addReader(self)

@@ -1,0 +1,160 @@
+"""Where requests come in: the service that owns the listening sockets."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from waiter.router.acceptor import Acceptor
+from waiter.router.binding import Bound, CannotListen, bind
+from waiter.router.carriers import admitter, fast_loop
+from waiter.router.endpoint import Endpoint, OtherEndpoint, is_loopback, parse_endpoint
+from waiter.support.limits import raise_open_files_limit
+
+__all__ = ["CannotListen", "ListeningService", "is_loopback"]
+
+
+@attrs.frozen(kw_only=True)
+class _Served:
+    """An endpoint of our own that is open."""
+
+    bound: Bound
+    acceptor: Acceptor
+
+
+class ListeningService(Service):
+    """
+    Listens on endpoints, given as Twisted's endpoint strings.
+
+    C{tcp:}, C{tcp6:}, C{unix:} and C{systemd:} are served on carriers where the reactor runs on uvloop. C{ssl:}, C{tls:}
+    and all that plugins bring are served on the reactor's own transports, as Twisted does it; TLS on carriers is
+    Twisted's memory-BIO TLS over them and has its place in C{_open}.
+
+    The sockets are bound and listen from C{privilegedStartService} on, so that a port that is taken ends the program and
+    early clients wait instead of being refused; connections are accepted from C{startService} to C{stopService}.
+
+    @ivar addresses: where it listens, in the order of the endpoints; empty while it does not.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, endpoints: Sequence[str], factory: IProtocolFactory, *, fast: bool | None = None
+    ) -> None:
+        """
+        @param fast: whether to use carriers; if not said, where the reactor can.
+        @raise ValueError: an endpoint cannot be understood, or the reactor has no carriers.
+        """
+        self.setName("listening")
+        self._reactor = reactor
+        self._endpoints: tuple[Endpoint, ...] = tuple(parse_endpoint(endpoint) for endpoint in endpoints)
+        self._factory = factory
+        self._fast = fast_loop(reactor) is not None if fast is None else fast
+        if self._fast and fast_loop(reactor) is None:
+            raise ValueError("the reactor does not run on uvloop, so it has no carriers")
+        self._served: list[_Served] = []
+        self._ports: list[IListeningPort] = []
+        self._open_now = False
+        self.addresses: list[IAddress] = []
+
+    def privilegedStartService(self) -> None:
+        """
+        Open all sockets.
+
+        @raise CannotListen: one cannot be opened; the others are closed again.
+        """
+        super().privilegedStartService()
+        self._open_all()
+
+    def startService(self) -> None:
+        """Accept. Opens the sockets first where nothing called C{privilegedStartService}, as C{twist} does not."""
+        super().startService()
+        self._open_all()
+        _, files = raise_open_files_limit()
+        for served in self._served:
+            self._factory.doStart()
+            served.acceptor.start()
+        for port in self._ports:
+            _resume(port)
+        for address in self.addresses:
+            self._log.info("Listening on {address} (up to {files} open files)", address=address, files=files)
+
+    def stopService(self) -> Deferred[None]:
+        """Accept no more and close the sockets. Fires when they are closed; connections are left alone."""
+        started = self.running
+        super().stopService()
+        return self._close_all(started=bool(started))
+
+    def _open_all(self) -> None:
+        if self._open_now:
+            return
+        self._open_now = True
+        try:
+            for endpoint in self._endpoints:
+                self.addresses.append(self._open(endpoint))
+        except CannotListen:
+            self._close_all(started=False)
+            raise
+
+    def _open(self, endpoint: Endpoint) -> IAddress:
+        if isinstance(endpoint, OtherEndpoint):
+            return self._open_other(endpoint)
+        bound = bind(endpoint)
+        admit = admitter(self._reactor, self._factory, bound.address, fast=self._fast)
+        self._served.append(
+            _Served(bound=bound, acceptor=Acceptor(self._reactor, bound.socket, admit, name=endpoint.text))
+        )
+        return bound.address
+
+    def _open_other(self, endpoint: OtherEndpoint) -> IAddress:
+        """Twisted's endpoints begin to accept at once, so their ports are paused until it is time."""
+        results: list[Any] = []
+        try:
+            listening = serverFromString(self._reactor, endpoint.text).listen(self._factory)
+        except Exception as error:
+            raise CannotListen(endpoint.text, str(error)) from error
+        listening.addBoth(results.append)
+        if not results:
+            listening.cancel()
+            raise CannotListen(
+                endpoint.text, f"{endpoint.kind}: endpoints take their time to open, which is not supported"
+            )
+        if isinstance(results[0], Failure):
+            raise CannotListen(endpoint.text, results[0].getErrorMessage()) from results[0].value
+        port = cast("IListeningPort", results[0])
+        self._ports.append(port)
+        _pause(port)
+        if self._fast:
+            self._log.info("{endpoint} is served on the reactor's own transports", endpoint=endpoint.text)
+        return port.getHost()
+
+    def _close_all(self, *, started: bool) -> Deferred[None]:
+        served, self._served = self._served, []
+        ports, self._ports = self._ports, []
+        self.addresses = []
+        self._open_now = False
+        for each in served:
+            each.acceptor.stop()
+            each.bound.release()
+            if started:
+                self._factory.doStop()
+        closing = gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+        return closing.addCallback(lambda _: None)
+
+
+def _pause(port: IListeningPort) -> None:
+    stop = getattr(port, "stopReading", None)
+    if stop is not None:
+        stop()
+
+
+def _resume(port: IListeningPort) -> None:
+    start = getattr(port, "startReading", None)
+    if start is not None:
+        start()

@@ -1,0 +1,44 @@
+"""Choosing the reactor: asyncio on a uvloop loop, where nothing else has been chosen and uvloop exists."""
+
+import asyncio
+import sys
+from enum import Enum
+
+
+class Installed(Enum):
+    """What L{install_fast_reactor} found or did."""
+
+    FAST = "the asyncio reactor on a uvloop loop is installed"
+    OTHER = "a reactor was there already"
+    NO_UVLOOP = "uvloop is not there; Twisted's default reactor will be used"
+
+
+def install() -> None:
+    """
+    Install the asyncio reactor on a new uvloop loop. What C{--reactor uvloop} calls.
+
+    @raise ImportError: uvloop is not there.
+    @raise twisted.internet.error.ReactorAlreadyInstalledError: another reactor is.
+    """
+    # Not at the top: importing this module must cost nothing and must not bring a reactor.
+    import uvloop  # noqa: PLC0415
+    from twisted.internet import asyncioreactor  # noqa: PLC0415
+
+    loop = uvloop.new_event_loop()
+    asyncioreactor.install(loop)
+    asyncio.set_event_loop(loop)
+
+
+def install_fast_reactor() -> Installed:
+    """
+    Install the fast reactor, unless one has been imported: then it was asked for, or it is too late.
+
+    Never to be called at import.
+    """
+    if "twisted.internet.reactor" in sys.modules:
+        return Installed.OTHER
+    try:
+        install()
+    except ImportError:
+        return Installed.NO_UVLOOP
+    return Installed.FAST

@@ -10,13 +10,19 @@ class Conflict(Exception):
     """The record is not at the version the caller expected. Nothing was changed."""
 
 
+class StoreUnusable(Exception):
+    """The store cannot be opened, or is closed. The message says which, why and what to do."""
+
+
 class IStore(Interface):
     """
     Keeps small records under names, with a version each for compare-and-set.
 
     Keys are non-empty strings of printable characters without control characters; values are bytes of at most 1 MiB
-    minus 1 KiB. An acknowledged write survives the end of the process. An implementation is also an C{IService}.
-    Cancelling a Deferred: the caller is told C{CancelledError}; a write may or may not have happened.
+    minus 1 KiB. An acknowledged write survives the end of the process. An implementation is also an C{IService}, whose
+    C{startService} fails (perhaps in a Deferred) with L{StoreUnusable} if it cannot be opened; a store that is not open
+    fails every call with the same. Cancelling a Deferred: the caller is told C{CancelledError}; a write may or may not
+    have happened.
     """
 
     def get(key: str) -> Deferred[tuple[bytes, int] | None]:
@@ -43,4 +49,8 @@ class IStore(Interface):
         """All keys that begin with C{prefix}, sorted."""
 
     def watch(prefix: str, changed: Callable[[str], object]) -> Callable[[], None]:
-        """Call C{changed} with the key after each change under C{prefix}, until the returned function is called."""
+        """
+        Call C{changed} with the key after each change under C{prefix}, until the returned function is called.
+
+        For a write made here it is called before the write's own Deferred fires. What it raises is logged.
+        """

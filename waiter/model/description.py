@@ -1,12 +1,16 @@
 """What a service is, in the words of the person who asks for it."""
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-Proto = Literal["http", "https"]
-NonEmpty = Annotated[str, Field(min_length=1, pattern=r"\S")]
+from waiter.model.checks import Command, Integer, MetricGroup, Number, Path, Says, ShortWord, User, Word, shown, wrong
+from waiter.model.environment import Environment, Metadata, VariableNames
+from waiter.model.frozen import FrozenDict
+
+# Counts and durations beyond this help nobody, and keep arithmetic, timers and JSON readers out of trouble.
+_LARGEST = 2**31 - 1
 
 
 def outside_name(name: str) -> str:
@@ -14,71 +18,212 @@ def outside_name(name: str) -> str:
     return name.replace("_", "-")
 
 
+def _only_http1(value: Any, info: ValidationInfo) -> Any:
+    if value in ("h2", "h2c"):
+        parameter = outside_name(str(info.field_name))
+        raise wrong(f"{parameter} {value} is not supported: Waiter speaks HTTP/1.1 with instances; use http or https.")
+    return value
+
+
+def _only_shell(value: Any) -> Any:
+    if value != "shell":
+        raise wrong(f"Command type {shown(value)} is not supported: cmd is run by a shell; leave cmd-type out.")
+    return value
+
+
+def _only_through_waiter(value: Any) -> Any:
+    if value in ("headless", "ingress-centralized", "ingress-distributed"):
+        raise wrong(f"routing-mode {value} is not supported: requests always pass through Waiter; use default.")
+    return value
+
+
+def _only_open(value: Any) -> Any:
+    if value == "standard":
+        raise wrong("health-check-authentication standard is not supported: health checks carry no credentials.")
+    return value
+
+
+def _only_without(value: int) -> int:
+    if value > 0:
+        raise wrong("interstitial-secs is not supported: Waiter has no waiting page; a request waits for its answer.")
+    return value
+
+
+Proto = Annotated[Literal["http", "https"], BeforeValidator(_only_http1)]
+
+
 class ServiceDescription(BaseModel):
     """
     The effective description of a service: every parameter, defaults applied.
 
-    The field names with hyphens are the outside names. Ranges and defaults: spec/surface 6.1, except that
-    C{min-instances} may be 0 and C{idle-timeout-mins} may be a fraction.
+    The outside names of the fields have hyphens. What it holds is checked, each parameter and their relations, so that
+    whoever has one need not look again. Equal ones have equal hashes.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=outside_name, validate_by_name=True, validate_by_alias=True
     )
 
-    cmd: NonEmpty = Field(description="The command line that starts an instance, run by a shell.")
-    cpus: float = Field(gt=0, description="CPUs one instance needs.")
-    mem: float = Field(gt=0, description="Memory one instance needs and may use, in MiB.")
-    run_as_user: NonEmpty = Field(description="The user that runs the instances.")
-    version: NonEmpty = Field(description="Any text; another version is another service.")
+    cmd: Annotated[Command, Says("cmd must be a non-empty string.")] = Field(
+        description="The command line that starts an instance, run by a shell."
+    )
+    cpus: Annotated[Number, Says("cpus must be a positive number.")] = Field(
+        gt=0, description="CPUs one instance needs."
+    )
+    mem: Annotated[Number, Says("mem must be a positive number.")] = Field(
+        gt=0, description="Memory one instance needs and may use, in MiB."
+    )
+    run_as_user: Annotated[User, Says("run-as-user must be a non-empty string of at most 256 characters.")] = Field(
+        description="The user that runs the instances; with headers, the caller if not given."
+    )
+    version: Annotated[Word, Says("version must be a non-empty string.")] = Field(
+        max_length=2048, description="Any text; another version is another service."
+    )
 
-    backend_proto: Proto = Field("http", description="The protocol instances speak.")
-    cmd_type: Literal["shell"] = Field("shell", description="How cmd is run.")
-    concurrency_level: int = Field(1, ge=1, le=10000, description="Requests in flight per instance.")
-    distribution_scheme: Literal["balanced", "simple"] = Field(
-        "balanced", description="How several routers share the instances."
+    allowed_params: Annotated[VariableNames, Says("allowed-params is invalid.")] = Field(
+        (), description="Environment variables that a request may set with x-waiter-param-<name>."
     )
-    env: Mapping[str, str] = Field(default_factory=dict, description="Environment variables of the instances.")
-    expired_instance_restart_rate: float = Field(
-        0.1, gt=0, le=1, description="The share of expired instances replaced at a time."
+    backend_proto: Annotated[Proto, Says("backend-proto must be one of http or https.")] = Field(
+        "http", description="The protocol instances speak."
     )
-    grace_period_secs: int = Field(
-        30, ge=0, le=3600, description="Seconds an instance may take to become healthy; 0 for ever."
+    cmd_type: Annotated[Literal["shell"], BeforeValidator(_only_shell), Says("cmd-type must be shell.")] = Field(
+        "shell", description="How cmd is run."
     )
-    health_check_interval_secs: int = Field(
-        10, ge=5, le=600, description="Seconds between checks of a healthy instance."
+    concurrency_level: Annotated[
+        Integer, Says("concurrency-level must be an integer in the range [1, 10000].", overridable=True)
+    ] = Field(1, ge=1, le=10000, description="Requests in flight per instance.")
+    distribution_scheme: Annotated[
+        Literal["balanced", "simple"], Says("distribution-scheme must be one of balanced or simple.", overridable=True)
+    ] = Field("balanced", description="How several routers share the instances.")
+    env: Annotated[Environment, Says("env is invalid.")] = Field(
+        default_factory=FrozenDict, description="Environment variables of the instances."
     )
-    health_check_max_consecutive_failures: int = Field(
-        5, ge=1, le=36, description="Failed checks in a row after which an instance is replaced."
+    expired_instance_restart_rate: Annotated[
+        Number, Says("expired-instance-restart-rate must be a number in the range (0, 1].", overridable=True)
+    ] = Field(0.1, gt=0, le=1, description="The share of expired instances replaced at a time.")
+    grace_period_secs: Annotated[
+        Integer, Says("grace-period-secs must be an integer in the range [0, 3600].", overridable=True)
+    ] = Field(30, ge=0, le=3600, description="Seconds an instance may take to become healthy; 0 for ever.")
+    health_check_authentication: Annotated[
+        Literal["disabled"],
+        BeforeValidator(_only_open),
+        Says("health-check-authentication must be one of standard or disabled."),
+    ] = Field("disabled", description="Whether checks carry credentials.")
+    health_check_interval_secs: Annotated[
+        Integer, Says("health-check-interval-secs must be an integer in the range [5, 600].", overridable=True)
+    ] = Field(10, ge=5, le=600, description="Seconds between checks of a healthy instance.")
+    health_check_max_consecutive_failures: Annotated[
+        Integer,
+        Says("health-check-max-consecutive-failures must be an integer in the range [1, 36].", overridable=True),
+    ] = Field(5, ge=1, le=36, description="Failed checks in a row after which an instance is replaced.")
+    health_check_port_index: Annotated[
+        Integer, Says("health-check-port-index must be an integer in the range [0, 9].")
+    ] = Field(0, ge=0, le=9, description="Which of the ports is checked.")
+    health_check_proto: Annotated[
+        Proto | None, Says("health-check-proto, when provided, must be one of http or https.")
+    ] = Field(None, description="The protocol of the check; backend-proto if not given.")
+    health_check_url: Annotated[
+        Path, Says("health-check-url must be a non-empty string that begins with / and contains no spaces.")
+    ] = Field("/status", description="The path that answers 2xx when an instance is healthy.")
+    idle_timeout_mins: Annotated[
+        Number, Says("idle-timeout-mins must be a number in the range [0, 43200].", overridable=True)
+    ] = Field(30, ge=0, le=43200, description="Minutes without requests after which a service is stopped; 0 for never.")
+    instance_expiry_mins: Annotated[
+        Integer, Says("instance-expiry-mins must be an integer that is not negative.", overridable=True)
+    ] = Field(7200, ge=0, le=_LARGEST, description="Minutes after which an instance is replaced; 0 for never.")
+    interstitial_secs: Annotated[
+        Integer,
+        AfterValidator(_only_without),
+        Says("interstitial-secs must be an integer in the range [0, 3600].", overridable=True),
+    ] = Field(0, ge=0, le=3600, description="Seconds a browser sees a waiting page; only 0 is supported.")
+    jitter_threshold: Annotated[
+        Number, Says("jitter-threshold must be a number in the range [0, 1).", overridable=True)
+    ] = Field(0.5, ge=0, lt=1, description="How far the target must be from the current number before scaling.")
+    load_balancing: Annotated[
+        Literal["oldest", "youngest", "random"],
+        Says("load-balancing must be one of 'oldest', 'youngest' or 'random'.", overridable=True),
+    ] = Field("oldest", description="Which of the free instances serves.")
+    max_instances: Annotated[Integer, Says("max-instances must be between 1 and 2000.", overridable=True)] = Field(
+        500, ge=1, le=2000, description="Never more instances than this."
     )
-    health_check_port_index: int = Field(0, ge=0, le=9, description="Which of the ports is checked.")
-    health_check_proto: Proto | None = Field(None, description="The protocol of the check; backend-proto if not given.")
-    health_check_url: NonEmpty = Field("/status", description="The path that answers 2xx when an instance is healthy.")
-    idle_timeout_mins: float = Field(
-        30, ge=0, le=43200, description="Minutes without requests after which a service is stopped; 0 for never."
+    max_queue_length: Annotated[Integer, Says("max-queue-length must be a positive integer.", overridable=True)] = (
+        Field(1000000, gt=0, le=_LARGEST, description="Requests that may wait, per router.")
     )
-    instance_expiry_mins: int = Field(
-        7200, ge=0, description="Minutes after which an instance is replaced; 0 for never."
+    metadata: Annotated[Metadata, Says("metadata is invalid.")] = Field(
+        default_factory=FrozenDict, description="Free words about the service."
     )
-    jitter_threshold: float = Field(
-        0.5, ge=0, lt=1, description="How far the target must be from the current number before scaling."
+    metric_group: Annotated[
+        MetricGroup | None,
+        Says(
+            "metric-group must have 2 to 32 characters: lower-case letters, numbers, and single dashes or underscores "
+            "between them, beginning with a letter."
+        ),
+    ] = Field(
+        None,
+        description="The group its metrics are counted in; instances find it in WAITER_METRIC_GROUP.",
     )
-    load_balancing: Literal["oldest", "youngest", "random"] = Field(
-        "oldest", description="Which of the free instances serves."
+    min_instances: Annotated[Integer, Says("min-instances must be between 0 and 2000.", overridable=True)] = Field(
+        1, ge=0, le=2000, description="Never fewer instances than this while in use."
     )
-    max_instances: int = Field(500, ge=1, le=2000, description="Never more instances than this.")
-    max_queue_length: int = Field(1000000, gt=0, description="Requests that may wait, per router.")
-    metadata: Mapping[str, str] = Field(default_factory=dict, description="Free words about the service.")
-    min_instances: int = Field(1, ge=0, le=2000, description="Never fewer instances than this while in use.")
-    name: NonEmpty | None = Field(None, description="A name for people; begins the service id.")
-    permitted_user: NonEmpty = Field("*", description="Who may send requests; * for everybody.")
-    ports: int = Field(1, ge=1, le=10, description="How many ports an instance gets, as PORT0, PORT1, ...")
-    restart_backoff_factor: float = Field(
-        2, ge=1, description="How much longer each pause between restarts of a failing instance is."
+    name: Annotated[ShortWord | None, Says("name must be a non-empty string of at most 128 characters.")] = Field(
+        None, description="A name for people; begins the service id."
     )
-    scale_down_factor: float = Field(0.001, gt=0, lt=1, description="How fast the number of instances falls.")
-    scale_factor: float = Field(1, gt=0, le=2, description="Instances wanted per outstanding request.")
-    scale_up_factor: float = Field(0.1, gt=0, lt=1, description="How fast the number of instances rises.")
-    termination_grace_period_secs: int = Field(
-        0, ge=0, le=300, description="Seconds between asking an instance to stop and killing it."
+    namespace: Annotated[User | None, Says("Service namespace must either be omitted or match the run-as-user.")] = (
+        Field(None, description="May be given, and is then the same as run-as-user.")
     )
+    permitted_user: Annotated[User, Says("permitted-user must be a non-empty string of at most 256 characters.")] = (
+        Field("*", description="Who may send requests; * for everybody.")
+    )
+    ports: Annotated[Integer, Says("ports must be an integer in the range [1, 10].")] = Field(
+        1, ge=1, le=10, description="How many ports an instance gets, as PORT0, PORT1, ..."
+    )
+    restart_backoff_factor: Annotated[
+        Number, Says("restart-backoff-factor must be a number in the range [1, 1000].", overridable=True)
+    ] = Field(2, ge=1, le=1000, description="How much longer each pause between restarts of a failing instance is.")
+    routing_mode: Annotated[
+        Literal["default", "waiter-router"],
+        BeforeValidator(_only_through_waiter),
+        Says("routing-mode must be one of default or waiter-router."),
+    ] = Field("default", description="How requests reach instances; always through Waiter.")
+    scale_down_factor: Annotated[
+        Number, Says("scale-down-factor must be a double in the range (0, 1).", overridable=True)
+    ] = Field(0.001, gt=0, lt=1, description="How fast the number of instances falls.")
+    scale_factor: Annotated[Number, Says("scale-factor must be a double in the range (0, 2].", overridable=True)] = (
+        Field(1, gt=0, le=2, description="Instances wanted per outstanding request.")
+    )
+    scale_up_factor: Annotated[
+        Number, Says("scale-up-factor must be a double in the range (0, 1).", overridable=True)
+    ] = Field(0.1, gt=0, lt=1, description="How fast the number of instances rises.")
+    termination_grace_period_secs: Annotated[
+        Integer, Says("termination-grace-period-secs must be an integer in the range [0, 300].", overridable=True)
+    ] = Field(0, ge=0, le=300, description="Seconds between asking an instance to stop and killing it.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ServiceDescription":
+        if contradictions := list(self._contradictions()):
+            raise wrong(
+                "\n".join(sentence for sentence, _ in contradictions),
+                parameters=dict.fromkeys(name for _, names in contradictions for name in names),
+            )
+        return self
+
+    def _contradictions(self) -> Iterator[tuple[str, Sequence[str]]]:
+        if self.min_instances > self.max_instances:
+            yield (
+                f"min-instances ({self.min_instances}) must be less than or equal to max-instances ({self.max_instances})",
+                ("min-instances", "max-instances"),
+            )
+        if self.health_check_port_index >= self.ports:
+            yield (
+                f"The health check port index ({self.health_check_port_index}) must be smaller than ports ({self.ports})",
+                ("health-check-port-index", "ports"),
+            )
+        check_proto = self.health_check_proto or self.backend_proto
+        if self.health_check_port_index == 0 and check_proto != self.backend_proto:
+            protos = f"The backend-proto ({self.backend_proto}) and health check proto ({check_proto})"
+            yield (
+                f"{protos} must match when health-check-port-index is zero",
+                ("backend-proto", "health-check-proto"),
+            )
+        if self.namespace is not None and self.namespace != self.run_as_user:
+            yield "Service namespace must either be omitted or match the run-as-user.", ("namespace",)

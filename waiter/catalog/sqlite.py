@@ -5,13 +5,12 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
@@ -76,7 +75,7 @@ class SQLiteStore(Service):
         super().startService()
         self._pool = self._make_pool(1, 1, "waiter-store")
         self._pool.start()
-        return Shared(self._in_thread(self._file.open).addCallbacks(self._opened, self._not_opened)).wait()
+        return Shared(Deferred.fromCoroutine(self._open_file())).wait()
 
     def stopService(self) -> Deferred[None]:
         """Close the file, after whatever was asked for before. Cancelling the Deferred does not interrupt that."""
@@ -84,7 +83,7 @@ class SQLiteStore(Service):
         self._open = False
         if self._pool is None:
             return succeed(None)
-        return Shared(self._in_thread(self._file.close).addBoth(self._close_pool)).wait()
+        return Shared(Deferred.fromCoroutine(self._close_file())).wait()
 
     def get(self, key: str) -> Deferred[tuple[bytes, int] | None]:
         """See L{IStore.get}."""
@@ -122,18 +121,24 @@ class SQLiteStore(Service):
     def _in_thread(self, operation: Callable[[], T]) -> Deferred[T]:
         return deferToThreadPool(self._reactor, self._pool, operation)  # type: ignore[arg-type]
 
-    def _opened(self, _: None) -> None:
+    async def _open_file(self) -> None:
+        try:
+            await self._in_thread(self._file.open)
+        except Exception:
+            self._end_thread()
+            raise
         self._open = bool(self.running)
 
-    def _not_opened(self, failure: Failure) -> NoReturn:
-        self._close_pool(None)
-        failure.raiseException()
+    async def _close_file(self) -> None:
+        try:
+            await self._in_thread(self._file.close)
+        finally:
+            self._end_thread()
 
-    def _close_pool(self, result: T) -> T:
+    def _end_thread(self) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.stop()
-        return result
 
 
 class _File:

@@ -14,25 +14,27 @@ class Shared(Generic[T]):
 
     Whoever stops waiting leaves alone: cancelling what C{wait} returned neither reaches the source nor the others. A
     failure that nobody waits for is dropped.
+
+    @ivar fired: whether the result is there.
     """
 
     def __init__(self, source: Deferred[T]) -> None:
         # A dict, as cancelling must find its Deferred at once however many wait.
         self._waiting: dict[Deferred[T], None] = {}
-        self._fired = False
+        self.fired = False
         self._result: T | Failure
         source.addBoth(self._fire)
 
     def wait(self) -> Deferred[T]:
         """Fires with the source's result, at once if it is there. Cancelling it ends this wait alone."""
-        if self._fired:
+        if self.fired:
             return fail(self._result) if isinstance(self._result, Failure) else succeed(self._result)
         waiting: Deferred[T] = Deferred(lambda waiting: self._waiting.pop(waiting, None))
         self._waiting[waiting] = None
         return waiting
 
     def _fire(self, result: T | Failure) -> None:
-        self._fired, self._result = True, result
+        self.fired, self._result = True, result
         everybody, self._waiting = self._waiting, {}
         for waiting in everybody:
             # One of those before may have cancelled this one.

@@ -1,0 +1,155 @@
+"""The services that anybody ever asked for."""
+
+import json
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from twisted.application.service import Service as TwistedService
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from waiter.catalog.interface import IStore
+from waiter.catalog.service_id import DEFAULT_PREFIX, service_id
+from waiter.catalog.validation import Constraints, coerced_defaults, describe
+from waiter.errors import ServiceUnavailable, WaiterError
+from waiter.model.service import Service
+from waiter.support.shared import Shared
+
+__all__ = ["KEY_PREFIX", "Constraints", "ServiceCatalog"]
+
+#: Under which keys of the store the services are.
+KEY_PREFIX = "service/"
+
+_READ_AT_ONCE = 64
+
+
+class ServiceCatalog(TwistedService):
+    """
+    Every service with its description: in memory for the requests, in the store for the next start.
+
+    What is stored is the core. The effective description is made from it at each start, with the defaults that hold
+    then.
+    """
+
+    name = "service catalog"
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: IStore,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        defaults: Mapping[str, Any] | None = None,
+        constraints: Constraints | None = None,
+    ) -> None:
+        """
+        @param prefix: what service ids begin with.
+        @param defaults: parameters for descriptions that do not give them, under their outside names.
+        @raise ServiceMisconfigured: the defaults do not hold.
+        @raise ValueError: the prefix is none.
+        """
+        if not re.fullmatch(r"[a-z0-9-]+", prefix):
+            raise ValueError(f"service ids cannot begin with {prefix!r}: use lower-case letters, digits and dashes")
+        self._store = store
+        self._prefix = prefix
+        self._constraints = constraints or Constraints()
+        self._defaults = coerced_defaults(defaults or {}, self._constraints)
+        self._services: dict[str, Service] = {}
+        self._remembering: dict[str, Shared[Service]] = {}
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """All services, by id: a view, not a copy."""
+        return MappingProxyType(self._services)
+
+    def startService(self) -> Deferred[None]:
+        """
+        Read what is stored. A description that does not hold any more is logged and left out.
+
+        Fails if the store does; cancelling ends the reading.
+        """
+        super().startService()
+        return Deferred.fromCoroutine(self._load())
+
+    def get(self, service_id: str) -> Service | None:
+        """The service of this id, if it was ever asked for."""
+        return self._services.get(service_id)
+
+    def describe(self, core: Mapping[str, Any]) -> Service:
+        """
+        The service that these parameters describe, whether or not it is known.
+
+        @param core: parameters under their outside names, not yet coerced.
+        @raise ServiceMisconfigured: they do not hold.
+        """
+        coerced, description = describe(core, defaults=self._defaults, constraints=self._constraints)
+        return Service(id=service_id(coerced, prefix=self._prefix), core=coerced, description=description)
+
+    def remember(self, service: Service) -> Deferred[Service]:
+        """
+        Make the service known, once and for good: fires with the service as it is known, when it is stored durably.
+
+        Many may ask for the same at once; it is written once. Cancelling ends this caller's wait alone.
+
+        @raise ServiceUnavailable: (in the Deferred) it could not be stored.
+        """
+        known = self._services.get(service.id)
+        if known is not None:
+            return succeed(known)
+        remembering = self._remembering.get(service.id)
+        if remembering is None:
+            # Without an expected version: the id is made from what is written, so whoever wrote it before wrote the same.
+            storing = self._store.put(KEY_PREFIX + service.id, _written(service))
+            remembering = Shared(storing.addCallback(self._stored, service).addErrback(self._not_stored, service))
+            if not remembering.fired:
+                self._remembering[service.id] = remembering
+        return remembering.wait()
+
+    def _stored(self, _: int, service: Service) -> Service:
+        self._remembering.pop(service.id, None)
+        self._services[service.id] = service
+        return service
+
+    def _not_stored(self, failure: Failure, service: Service) -> NoReturn:
+        self._remembering.pop(service.id, None)
+        self._log.failure("The description of {service_id} could not be stored", failure, service_id=service.id)
+        raise ServiceUnavailable(
+            f"The description of the service could not be stored: {failure.getErrorMessage()}",
+            details={"service-id": service.id},
+        )
+
+    async def _load(self) -> None:
+        keys = await self._store.keys(KEY_PREFIX)
+        for first in range(0, len(keys), _READ_AT_ONCE):
+            some = keys[first : first + _READ_AT_ONCE]
+            records = await gatherResults([self._store.get(key) for key in some], consumeErrors=True)
+            for key, record in zip(some, records, strict=True):
+                if record is not None:
+                    self._revive(key.removeprefix(KEY_PREFIX), record[0])
+
+    def _revive(self, stored_id: str, value: bytes) -> None:
+        try:
+            core, description = describe(_read(value), defaults=self._defaults, constraints=self._constraints)
+        except (ValueError, WaiterError) as error:
+            self._log.error("The stored service {service_id} is left out: {error}", service_id=stored_id, error=error)
+            return
+        # Under its own id, even if such a description would get another one today: its instances bear this one.
+        self._services[stored_id] = Service(id=stored_id, core=core, description=description)
+
+
+def _written(service: Service) -> bytes:
+    return json.dumps({"core": service.core}, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _read(value: bytes) -> Mapping[str, Any]:
+    """
+    @raise ValueError: this is not what L{_written} writes.
+    """
+    record = json.loads(value)
+    core = record.get("core") if isinstance(record, dict) else None
+    if not isinstance(core, dict):
+        raise ValueError("the record holds no description")  # noqa: TRY004 - it is about a value, not an argument
+    return core

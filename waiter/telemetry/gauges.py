@@ -1,5 +1,6 @@
 """What the metrics ask other parts when they are read."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from waiter.model.load import ServiceLoad
@@ -39,15 +40,19 @@ class ReserversReading(Protocol):
     def find(self, service_id: str) -> ReserverReading | None:
         """The reserver of a service, if it has one."""
 
+    def loads(self) -> Mapping[str, ServiceLoad]:
+        """How much is asked of each service that has one."""
+
 
 def service_gauges(state: RoutingState, reservers: ReserversReading, now: float) -> dict[str, ServiceGauges]:
     """
-    The gauges of every service in C{state}.
+    The gauges of every service in C{state}, and of those that are asked for before they are in it.
 
     @param now: the clock's seconds.
     """
     return {
-        service_id: _gauges(service, reservers.find(service_id), now) for service_id, service in state.services.items()
+        service_id: _gauges(state.services.get(service_id), reservers.find(service_id), now)
+        for service_id in {*state.services, *reservers.loads()}
     }
 
 
@@ -66,12 +71,13 @@ def instance_counts(service: ServiceState) -> dict[str, int]:
     }
 
 
-def _gauges(service: ServiceState, reserver: ReserverReading | None, now: float) -> ServiceGauges:
+def _gauges(service: ServiceState | None, reserver: ReserverReading | None, now: float) -> ServiceGauges:
+    instances = {} if service is None else instance_counts(service)
     if reserver is None:
-        return ServiceGauges(instances=instance_counts(service))
+        return ServiceGauges(instances=instances)
     load = reserver.load
     return ServiceGauges(
-        instances=instance_counts(service),
+        instances=instances,
         slots_assigned=reserver.slots_assigned,
         slots_in_use=reserver.slots_in_use,
         slots_available=reserver.slots_available,

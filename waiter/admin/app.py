@@ -1,0 +1,36 @@
+"""Waiter's own API."""
+
+from twisted.web.resource import IResource
+
+from waiter.admin.endpoint import ApiResource, Routes
+from waiter.admin.numbers import metrics_routes
+from waiter.admin.parts import Parts
+from waiter.admin.resolving import resolving_routes
+from waiter.admin.root import root_routes
+from waiter.admin.services import service_routes
+from waiter.admin.settings import settings_routes
+from waiter.admin.state import state_routes
+
+__all__ = ["Parts", "api_resource"]
+
+
+def api_resource(parts: Parts) -> IResource:
+    """
+    The API, one Klein app for each area.
+
+    Whether a request may come in at all is checked before, by the router; see L{waiter.admin.endpoint}.
+    """
+    root = root_routes(parts)
+    resolving = resolving_routes(parts)
+    areas: dict[str, Routes] = {
+        "": root,
+        "app-name": resolving,
+        "apps": service_routes(parts),
+        "favicon.ico": root,
+        "metrics": metrics_routes(parts),
+        "service-id": resolving,
+        "settings": settings_routes(parts),
+        "state": state_routes(parts),
+        "status": root,
+    }
+    return ApiResource(parts, areas, root)

@@ -1,0 +1,113 @@
+"""Which services a listing's query parameters ask for."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from math import comb, inf
+from typing import Any
+
+from waiter.admin.arguments import Arguments
+from waiter.errors import BadRequest
+from waiter.model.description import ServiceDescription, outside_name
+from waiter.model.service import Service
+
+PARAMETERS = frozenset(outside_name(name) for name in ServiceDescription.model_fields)
+
+Matcher = Callable[[str], bool]
+Filter = Callable[[Service], bool]
+
+_MAX_PATTERN_LENGTH = 500
+_MAX_STEPS = 2_000_000
+
+# What stands for one letter of the text; what is left of a pattern without it decides on the cost of matching.
+_LETTER = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+_REPEAT = re.compile(r"[*+?{]")
+_COSTLY = re.compile(r"\)[*+?{]|\(\?")
+
+
+def service_filter(given: Arguments) -> Filter:
+    """
+    The filter that query parameters make.
+
+    A key is a parameter's name, with a dot and a key for one of a map (C{env.FOO}); it is compared with the effective
+    description. A value is meant literally or as a regular expression for the whole; C{*} means any value, unless
+    C{star-mode} is something else than C{all}. Of several values for a key one must match, and all keys must. An empty
+    C{run-as-user} filters nothing.
+
+    @raise BadRequest: a value is a regular expression that could take very long.
+    """
+    star_means_any = given.get("star-mode", ("all",))[0] in {"", "all"}
+    conditions = [
+        _condition(key, values, star_means_any=star_means_any)
+        for key, values in given.items()
+        if key.partition(".")[0] in PARAMETERS and (key != "run-as-user" or any(values))
+    ]
+    # A service that was described by headers has no source token, so no name of one matches.
+    if any(given.get("token", ())) or any(given.get("token-version", ())):
+        return lambda _: False
+    return lambda service: all(condition(service) for condition in conditions)
+
+
+def _condition(key: str, values: Sequence[str], *, star_means_any: bool) -> Filter:
+    matchers = [_matcher(key, value, star_means_any=star_means_any) for value in values]
+
+    def matches(service: Service) -> bool:
+        texts = _texts(service.description, key)
+        return any(matcher(text) for matcher in matchers for text in texts)
+
+    return matches
+
+
+def _matcher(key: str, wanted: str, *, star_means_any: bool) -> Matcher:
+    if wanted == "*":
+        return bool if star_means_any else "*".__eq__
+    try:
+        pattern = re.compile(wanted) if len(wanted) <= _MAX_PATTERN_LENGTH else None
+    except (re.error, OverflowError, RecursionError):
+        pattern = None
+    if pattern is None:
+        return wanted.__eq__
+
+    def matches(text: str) -> bool:
+        if text == wanted:
+            return True
+        if _steps(wanted, len(text)) > _MAX_STEPS:
+            raise BadRequest(
+                f"The pattern for {key} is too complicated: use fewer repeats, do not repeat groups, and leave out (?...).",
+                details={"parameter": key, "pattern": wanted},
+            )
+        return pattern.fullmatch(text) is not None
+
+    return matches
+
+
+def _steps(pattern: str, length: int) -> float:
+    """
+    How many ways there are at most for a valid pattern to be tried on a text.
+
+    Python's matching tries them all, which may take for ever, and nothing else runs meanwhile.
+    """
+    if re.search(r"\\[1-9]", pattern):
+        return inf
+    bare = _LETTER.sub("x", pattern).replace("(?:", "(")
+    if _COSTLY.search(bare):
+        return inf
+    repeats = len(_REPEAT.findall(bare))
+    alternatives = 2 ** bare.count("|") if "(" in bare else 1 + bare.count("|")
+    return comb(length + repeats, repeats) * alternatives
+
+
+def _texts(description: ServiceDescription, key: str) -> Sequence[str]:
+    """The forms of a parameter's value that a filter may name; none if it is not set."""
+    name, _, inner = key.partition(".")
+    value: Any = getattr(description, name.replace("-", "_"))
+    if inner:
+        value = value.get(inner) if isinstance(value, Mapping) else None
+    if value is None or isinstance(value, Mapping):
+        return ()
+    if isinstance(value, list | tuple | frozenset):
+        return tuple(map(str, value))
+    if isinstance(value, bool):
+        return (str(value).lower(),)
+    if isinstance(value, float) and value.is_integer():
+        return (str(value), str(int(value)))
+    return (str(value),)

@@ -1,0 +1,132 @@
+"""What the API reads of the other parts."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IRequest
+
+from waiter.catalog.descriptor import Descriptor
+from waiter.model.identity import Identity
+from waiter.model.load import ServiceLoad
+from waiter.model.routing import RoutingState
+from waiter.model.service import Service
+from waiter.scheduler.interface import IScheduler
+from waiter.support.topic import Topic
+from waiter.telemetry.gauges import ReserverReading
+from waiter.telemetry.metrics import Metrics
+
+
+class ShownReserver(ReserverReading, Protocol):
+    """A reserver that can be looked into."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything about it, JSON-able."""
+
+
+class ShownReservers(Protocol):
+    """All reservers."""
+
+    def find(self, service_id: str) -> ShownReserver | None:
+        """The reserver of a service, if there is one."""
+
+    def loads(self) -> Mapping[str, ServiceLoad]:
+        """How much is asked of each service."""
+
+    def failing(self, service_id: str) -> frozenset[str]:
+        """The instances that are to be replaced because they fail."""
+
+    def state(self) -> dict[str, Any]:
+        """The slots and numbers of all, JSON-able."""
+
+
+class ShownAggregator(Protocol):
+    """The view of the world."""
+
+    @property
+    def state(self) -> RoutingState:
+        """The latest one."""
+
+    @property
+    def states(self) -> Topic[RoutingState]:
+        """Each new one."""
+
+
+class ShownAutoscaler(Protocol):
+    """What decides on the number of instances."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Everything about it, JSON-able."""
+
+    def scaling_state(self, service_id: str) -> str | None:
+        """C{stable}, C{scale-up} or C{scale-down}; C{None} if it does not know the service."""
+
+
+class ShownCatalog(Protocol):
+    """All services that were ever described."""
+
+    def get(self, service_id: str) -> Service | None:
+        """One of them."""
+
+
+class RequestResolver(Protocol):
+    """The way from a request to its service."""
+
+    def resolve(
+        self, host: bytes, waiter_headers: tuple[tuple[bytes, bytes], ...]
+    ) -> Descriptor | Deferred[Descriptor]:
+        """
+        @param waiter_headers: the C{x-waiter-*} headers, names in lower case.
+        @raise waiter.errors.WaiterError: (also in the Deferred) there is no such service, or it may not be used.
+        """
+
+
+def _never() -> bool:
+    return False
+
+
+def _always(_principal: str, _service_id: str) -> bool:
+    return True
+
+
+@attrs.frozen(kw_only=True)
+class Parts:
+    """
+    Everything that the API reads or acts on.
+
+    @ivar clock: for waiting, and the clock that C{ServiceLoad.last_request_at} is in.
+    @ivar wall: seconds since the epoch.
+    @ivar settings_view: the settings in force under their outside names, secrets hidden.
+    @ivar principal: who asks.
+    @ivar is_leader: whether this router scales the services.
+    @ivar is_draining: whether load balancers should send nothing more here.
+    @ivar may_manage: whether a principal may see the logs of a service and delete it.
+    @ivar components: further parts that C{/state/<name>} shows, each by a function that gives a JSON-able value.
+    @ivar support_info: links for people who need help: C{{"label", "link": {"type": "url", "value"}}} each.
+    """
+
+    clock: IReactorTime
+    wall: Callable[[], float]
+    identity: Identity
+    aggregator: ShownAggregator
+    reservers: ShownReservers
+    autoscaler: ShownAutoscaler
+    scheduler: IScheduler
+    services: ShownCatalog
+    resolver: RequestResolver
+    metrics: Metrics
+    settings_view: Callable[[], Mapping[str, Any]]
+    principal: Callable[[IRequest], str]
+    is_leader: Callable[[], bool]
+    is_draining: Callable[[], bool] = _never
+    may_manage: Callable[[str, str], bool] = _always
+    components: Mapping[str, Callable[[], object]] = attrs.field(factory=dict)
+    support_info: tuple[Mapping[str, Any], ...] = ()
+
+    def last_request_at(self, load: ServiceLoad | None) -> float | None:
+        """When the last request of a service came, in seconds since the epoch; C{None} if none came."""
+        if load is None or load.last_request_at is None:
+            return None
+        return self.wall() - (self.clock.seconds() - load.last_request_at)

@@ -1,0 +1,32 @@
+"""Which service a request would be for."""
+
+from twisted.internet.defer import Deferred
+from twisted.web.server import Request
+
+from waiter.admin.endpoint import Answer, Routes, text_answer
+from waiter.admin.parts import Parts
+
+
+def resolving_routes(parts: Parts) -> Routes:
+    """The area: C{/service-id} and, the same, C{/app-name}."""
+
+    async def service_id(request: Request) -> Answer:
+        """
+        The id of the service that a request with this host and these headers would be for; its description is remembered.
+
+        @raise WaiterError: there is no such service, or the caller may not use it.
+        """
+        headers = tuple(
+            (name.lower(), value)
+            for name, values in request.requestHeaders.getAllRawHeaders()
+            if name.lower().startswith(b"x-waiter-")
+            for value in values
+        )
+        resolved = parts.resolver.resolve(request.getHeader(b"host") or b"", headers)
+        descriptor = await resolved if isinstance(resolved, Deferred) else resolved
+        return text_answer(descriptor.service.id)
+
+    routes = Routes(parts)
+    routes.add("/service-id", service_id, methods=None)
+    routes.add("/app-name", service_id, methods=None)
+    return routes

@@ -1,0 +1,171 @@
+"""Services and instances as the API shows them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import attrs
+
+from waiter.model.instance import Flag, Instance
+from waiter.model.load import ServiceLoad
+from waiter.model.routing import RoutingState, ServiceState
+from waiter.scheduler.interface import Usage
+from waiter.telemetry.timing import iso_time
+
+_SHOWN_DEAD = 10
+
+
+@attrs.frozen(kw_only=True)
+class ServiceFacts:
+    """
+    What is known of one service from all sides.
+
+    @ivar base_url: where this router is found.
+    @ivar total: requests that ever came, at this router.
+    @ivar last_request_at: seconds since the epoch.
+    @ivar usage: of one instance.
+    """
+
+    base_url: str
+    state: ServiceState
+    load: ServiceLoad
+    total: int = 0
+    last_request_at: float | None = None
+    usage: Usage | None = None
+    scaling_state: str | None = None
+
+
+def listing_entry(facts: ServiceFacts, *, effective: bool = False, healthy_instances: bool = False) -> dict[str, Any]:
+    """
+    A service in the list of all.
+
+    @param effective: whether the description with its defaults is in it, too.
+    @param healthy_instances: whether the healthy instances are.
+    """
+    state = facts.state
+    entry: dict[str, Any] = {
+        "service-id": state.service.id,
+        "url": f"{facts.base_url}/apps/{state.service.id}",
+        "instance-counts": {"healthy-instances": len(state.healthy), "unhealthy-instances": len(state.unhealthy)},
+        **_common(facts, effective=effective),
+    }
+    if healthy_instances:
+        entry["instances"] = {
+            "healthy-instances": [
+                {
+                    "id": instance.id,
+                    "host": instance.host,
+                    "port": instance.port,
+                    "started-at": iso_time(instance.started_at),
+                }
+                for instance in state.healthy
+            ]
+        }
+    return entry
+
+
+def service_body(
+    facts: ServiceFacts, routing: RoutingState, router_id: str, *, effective: bool = False, log_urls: bool = True
+) -> dict[str, Any]:
+    """
+    One service.
+
+    @param effective: whether the description with its defaults is in it, too.
+    @param log_urls: whether the viewer may see the instances' logs.
+    """
+    state = facts.state
+    active = sorted((*state.healthy, *state.unhealthy), key=lambda instance: instance.order)
+    healthy = frozenset(instance.id for instance in state.healthy)
+    expired = frozenset(instance.id for instance in state.expired)
+    logs = facts.base_url if log_urls else None
+
+    def shown(instances: Sequence[Instance]) -> list[dict[str, Any]]:
+        return [
+            instance_view(instance, healthy=instance.id in healthy, expired=instance.id in expired, log_base_url=logs)
+            for instance in instances
+        ]
+
+    return {
+        **_common(facts, effective=effective),
+        "instances": {
+            "active-instances": shown(active),
+            "failed-instances": shown(state.failed[:_SHOWN_DEAD]),
+            "killed-instances": shown(state.killed[:_SHOWN_DEAD]),
+        },
+        "num-active-instances": len(active),
+        "num-routers": max(1, len(routing.routers)),
+        "router-id": router_id,
+    }
+
+
+def instance_view(
+    instance: Instance, *, healthy: bool, expired: bool = False, log_base_url: str | None = None
+) -> dict[str, Any]:
+    """
+    An instance.
+
+    @param healthy: whether it is among the healthy ones now.
+    @param expired: whether it is to be replaced.
+    @param log_base_url: the router's URL, if the viewer may see the logs.
+    """
+    flags = {Flag.EXPIRED, *instance.flags} if expired else instance.flags
+    view: dict[str, Any] = {
+        "id": instance.id,
+        "service-id": instance.service_id,
+        "started-at": iso_time(instance.started_at),
+        "healthy?": healthy,
+        "health-check-status": instance.health_check_status,
+        "flags": sorted(flag.value for flag in flags),
+        "exit-code": instance.exit_code,
+        "host": instance.host,
+        "port": instance.port,
+        "extra-ports": list(instance.extra_ports),
+        "protocol": instance.protocol,
+        "log-directory": instance.log_directory,
+        "message": instance.message,
+        "status": instance.status,
+    }
+    if log_base_url is not None:
+        view["log-url"] = logs_url(log_base_url, instance.service_id, instance.id, instance.host)
+    return view
+
+
+def logs_url(base_url: str, service_id: str, instance_id: str, host: str, directory: str = "") -> str:
+    """Where the log files of an instance are listed."""
+    query = {"instance-id": instance_id, "host": host}
+    if directory:
+        query["directory"] = directory
+    return f"{base_url}/apps/{service_id}/logs?{urlencode(query)}"
+
+
+def effective_parameters(state: ServiceState) -> Mapping[str, Any]:
+    """The description with its defaults, under outside names."""
+    shown: dict[str, Any] = state.service.description.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return shown
+
+
+def _common(facts: ServiceFacts, *, effective: bool) -> dict[str, Any]:
+    state = facts.state
+    instances = len(state.healthy) + len(state.unhealthy)
+    # What is granted is known only while the scheduler has the service.
+    usage = facts.usage or Usage(cpus=state.service.description.cpus, mem=state.service.description.mem)
+    shown: dict[str, Any] = {
+        "status": state.status,
+        "last-request-time": iso_time(facts.last_request_at),
+        "request-metrics": {"outstanding": facts.load.outstanding, "total": facts.total},
+        "resource-usage": {"cpus": round(usage.cpus * instances, 6), "mem": round(usage.mem * instances, 6)},
+        "service-description": dict(state.service.core),
+        "source-tokens": [],
+    }
+    if facts.scaling_state is not None:
+        shown["scaling-state"] = facts.scaling_state
+    if state.deployment_error is not None:
+        error = state.deployment_error
+        shown["deployment-error-message"] = "\n".join(filter(None, (error.message, error.explanation)))
+    if state.instability_issue is not None:
+        shown["instability-issue"] = state.instability_issue
+    if state.queued_reason is not None:
+        shown["queued-reason"] = state.queued_reason
+    if effective:
+        shown["effective-parameters"] = effective_parameters(state)
+    return shown

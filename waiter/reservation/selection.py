@@ -1,7 +1,6 @@
 """Whom to serve with, and whom to kill: pure rules over the slot table."""
 
-from collections.abc import Collection, Iterable, Sequence
-from random import Random
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Literal
 
 from waiter.reservation.slots import InstanceSlots
@@ -30,17 +29,22 @@ def serving_order(rows: Iterable[InstanceSlots], load_balancing: LoadBalancing) 
 
 
 def pick(
-    order: Sequence[InstanceSlots], exclude: Collection[str], load_balancing: LoadBalancing, random: Random
+    order: Sequence[InstanceSlots],
+    exclude: Collection[str],
+    load_balancing: LoadBalancing,
+    draw: Callable[[Sequence[InstanceSlots]], InstanceSlots],
 ) -> InstanceSlots | None:
     """
     The instance to serve with: the first of C{order} that has a free slot and is not excluded. If C{random}, any that has
     a free slot, an expired one only if no other has.
+
+    @param draw: picks one of several at random.
     """
     free = (row for row in order if len(row.leases) < row.capacity and row.instance.id not in exclude)
     first = next(free, None)
     if first is None or load_balancing != "random":
         return first
-    return random.choice([first, *(row for row in free if row.expired == first.expired)])
+    return draw([first, *(row for row in free if row.expired == first.expired)])
 
 
 def choose_victim(

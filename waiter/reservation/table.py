@@ -90,7 +90,7 @@ class SlotTable:
 
     def pick(self, exclude: Collection[str]) -> InstanceSlots | None:
         """The instance to serve with among those that are not excluded, if any of them has a free slot."""
-        return pick(self._order, exclude, self._load_balancing, self._random)
+        return pick(self._order, exclude, self._load_balancing, self._random.choice)
 
     def judge(self, row: InstanceSlots, outcome: Outcome, now: float) -> bool:
         """

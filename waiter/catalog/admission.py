@@ -51,7 +51,10 @@ def is_for_waiter(path: bytes, host: bytes, waiter_header_names: Iterable[bytes]
     """
     if _ANYWHERE.match(path) is not None:
         return True
-    return all(name == DEBUG for name in waiter_header_names) and is_own_host(host, own_hosts)
+    for name in waiter_header_names:
+        if name != DEBUG:
+            return False
+    return is_own_host(host, own_hosts)
 
 
 def check_service_request(

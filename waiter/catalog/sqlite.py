@@ -27,6 +27,8 @@ _APPLICATION = 0x57616974
 
 _BUSY_TIMEOUT_SECS = 5.0
 
+_DAMAGED = ". It is damaged or no store at all: put a copy in its place, or move it away to begin with an empty one"
+
 _SCHEMA = (
     "CREATE TABLE record (key TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID",
     # One count for all keys, so that a version never comes back, not even after a record was deleted and made again.
@@ -204,7 +206,7 @@ class _File:
             return [key for (key,) in rows]
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        with self._explained("is damaged, is no SQLite file, or is in use by another program"):
+        with self._explained("cannot be used"):
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("PRAGMA synchronous = FULL")
             with _transaction(connection):
@@ -229,10 +231,13 @@ class _File:
         try:
             yield self._connection  # type: ignore[misc]
         except (sqlite3.Error, OSError) as error:
-            raise StoreUnusable(
-                f"the store {self.path} {problem}: {error}. If it is damaged, put a copy in its place, or move it away to "
-                "begin with an empty one"
-            ) from error
+            hint = _DAMAGED if isinstance(error, sqlite3.DatabaseError) and not _is_passing(error) else ""
+            raise StoreUnusable(f"the store {self.path} {problem}: {error}{hint}") from error
+
+
+def _is_passing(error: sqlite3.DatabaseError) -> bool:
+    """Whether it is about a lock, a full disk or the like, and not about what the file holds."""
+    return isinstance(error, sqlite3.OperationalError)
 
 
 @contextmanager

@@ -166,23 +166,23 @@ class ExplanationTests(SynchronousTestCase):
         )
 
     def test_when_the_message_names_the_exit_code_it_is_not_said_twice(self):
-        failed = [instance(number, exit_code=3, message="Ended with 3") for number in range(2)]
-        self.assertEqual(self.explain(failed=failed).count("3"), 1)
+        failed = [instance(number, exit_code=3, message="It left with exit code 3.") for number in range(2)]
+        self.assertEqual(self.explain(failed=failed).count("exit code"), 1)
 
     def test_when_the_check_got_a_wrong_answer_its_path_and_status_are_named(self):
         failed = [instance(number, CONNECTED, RESPONDED, NEVER, health_check_status=404) for number in range(2)]
-        self.assertIn("GET /up was 404", self.explain(failed=failed))
+        self.assertIn("GET /up over http was answered with 404", self.explain(failed=failed))
 
     def test_when_the_check_wants_credentials_the_waiting_instance_speaks(self):
         waiting = [instance(0, health_check_status=401)]
         text = self.explain(unhealthy=waiting)
-        self.assertIn("GET /up was 401", text)
+        self.assertIn("GET /up over http was answered with 401", text)
         self.assertNotIn("failed", text)
 
     def test_when_nothing_listens_the_port_and_the_time_are_named(self):
         text = self.explain(failed=[instance(0), instance(1)])
         self.assertIn("$PORT0", text)
-        self.assertIn("30 s", text)
+        self.assertIn("grace-period-secs, now 30", text)
 
     def test_when_memory_lacks_the_limit_is_named(self):
         failed = [instance(number, MEMORY, exit_code=137) for number in range(2)]

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import attrs
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -161,7 +161,11 @@ class ServiceCollector(_Collector):
                 checked[instance.id] = await self._check(instance, description)
 
         workers = min(self._most_checks, len(unknown))
-        await gatherResults([Deferred.fromCoroutine(work()) for _ in range(workers)], consumeErrors=True)
+        try:
+            await gatherResults([Deferred.fromCoroutine(work()) for _ in range(workers)], consumeErrors=True)
+        except FirstError as error:
+            # A cancellation must be seen as one.
+            error.subFailure.raiseException()
         return {
             record: attrs.evolve(
                 instances, active=tuple(checked.get(instance.id, instance) for instance in instances.active)

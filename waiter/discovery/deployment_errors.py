@@ -23,6 +23,8 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
 #: How many instances on how many hosts must have failed before that says something about the service.
 DEFAULT_CONFIG: Mapping[str, int] = MappingProxyType({"min-failed-instances": 2, "min-hosts": 2})
 
+_WANTS_CREDENTIALS = "health-check-requires-authentication"
+
 _MOST_LINES = 10
 _LONGEST_LINE = 300
 
@@ -47,12 +49,14 @@ def deployment_error(
     if healthy:
         return None
     if supplied is not None and supplied not in MESSAGES:
-        return DeploymentError(key="scheduler-error", message=supplied, explanation=_explain(None, failed, description))
+        explanation = _explain(None, _last(failed), failed, description)
+        return DeploymentError(key="scheduler-error", message=supplied, explanation=explanation)
     key = supplied or _conclude(unhealthy, failed, {**DEFAULT_CONFIG, **(config or {})})
     if key is None:
         return None
-    witnesses = unhealthy[:1] if key == "health-check-requires-authentication" else failed
-    return DeploymentError(key=key, message=MESSAGES[key], explanation=_explain(key, witnesses, description))
+    witness = next(iter(unhealthy), None) if key == _WANTS_CREDENTIALS else _last(failed)
+    explanation = _explain(key, witness, failed, description)
+    return DeploymentError(key=key, message=MESSAGES[key], explanation=explanation)
 
 
 def instability_issue(failed: Collection[Instance]) -> str | None:
@@ -83,65 +87,65 @@ def _conclude(unhealthy: Sequence[Instance], failed: Sequence[Instance], config:
         if every(Flag.NEVER_PASSED_HEALTH_CHECKS):
             return "invalid-health-check-response"
     if unhealthy and unhealthy[0].health_check_status == 401:
-        return "health-check-requires-authentication"
+        return _WANTS_CREDENTIALS
     return None
 
 
-def _explain(key: str | None, witnesses: Sequence[Instance], description: ServiceDescription) -> str:
-    """What the last of C{witnesses} shows, and what to do about it: lines for a person."""
-    if not witnesses:
+def _last(failed: Sequence[Instance]) -> Instance | None:
+    return failed[-1] if failed else None
+
+
+def _explain(
+    key: str | None, witness: Instance | None, failed: Sequence[Instance], description: ServiceDescription
+) -> str:
+    """What one instance shows, and what to do about it: lines for a person."""
+    if witness is None:
         return ""
-    last = witnesses[-1]
-    lines = []
-    if key != "health-check-requires-authentication":
-        failures = "1 instance failed" if len(witnesses) == 1 else f"{len(witnesses)} instances failed, the last one"
-        lines.append(f"{failures} on {last.host} port {last.port}.")
-    if last.message:
-        lines.append(last.message)
-    if last.exit_code is not None and (last.message is None or str(last.exit_code) not in last.message):
-        lines.append(f"It ended with exit code {last.exit_code}{_meaning(last.exit_code)}.")
-    advice = _advice(key, last, description)
-    if advice:
-        lines.append(advice)
-    if last.last_output:
+    fact, advice = _words(key, witness, description)
+    where = ""
+    if witness in failed:
+        failures = "1 instance failed" if len(failed) == 1 else f"{len(failed)} instances failed, the last one"
+        where = f"{failures} on {witness.host} port {witness.port}."
+        fact = witness.message or fact
+    ending = ""
+    if witness.exit_code is not None and f"exit code {witness.exit_code}" not in fact:
+        ending = f"It ended with exit code {witness.exit_code}{_meaning(witness.exit_code)}."
+    lines = [line for line in (where, fact, ending, advice) if line]
+    if witness.last_output:
         lines.append("Its last output:")
-        lines.extend(f"    {_shortened(line)}" for line in last.last_output[-_MOST_LINES:])
+        lines.extend(f"    {_shortened(line)}" for line in witness.last_output[-_MOST_LINES:])
     return "\n".join(lines)
 
 
-def _advice(key: str | None, instance: Instance, description: ServiceDescription) -> str:
-    check = f"GET {description.health_check_url}"
+def _words(key: str | None, instance: Instance, description: ServiceDescription) -> tuple[str, str]:
+    """What happened, as far as C{key} tells, and what to do about it."""
     proto = description.health_check_proto or description.backend_proto
+    check = f"The health check GET {description.health_check_url} over {proto}"
     answer = "not 2xx" if instance.health_check_status is None else str(instance.health_check_status)
     match key:
         case "not-enough-memory":
-            return f"It used more than the {description.mem:g} MiB that mem grants it; ask for more."
+            return "It used more memory than it may.", f"mem grants {description.mem:g} MiB; ask for more."
         case "bad-startup-command":
-            return "Try cmd in a shell of its own; it must stay in the foreground and serve on $PORT0."
+            return "", "Try cmd in a shell of its own; it must stay in the foreground and serve on $PORT0."
         case "tls-error":
-            return f"The health check {check} over {proto} failed in the TLS handshake."
+            return f"{check} failed in the TLS handshake.", f"Set backend-proto, now {description.backend_proto}."
         case "cannot-connect":
-            return (
-                f"Nothing accepted a connection for the health check {check} over {proto}: an instance must listen on"
-                f" $PORT{description.health_check_port_index} within grace-period-secs"
-                f" ({description.grace_period_secs} s)."
-            )
+            port = f"$PORT{description.health_check_port_index}"
+            within = f"grace-period-secs, now {description.grace_period_secs}"
+            return f"{check} could not connect.", f"An instance must listen on {port} within {within}."
         case "health-check-timed-out":
-            return f"The health check {check} over {proto} was not answered in time."
+            return f"{check} was not answered in time.", "Give health-check-url a path that answers fast."
         case "bad-socket":
-            return f"The health check {check} over {proto} got a connection, but no answer on it."
+            return f"{check} connected and got no answer.", f"Set backend-proto, now {description.backend_proto}."
         case "invalid-health-check-response":
-            return (
-                f"The answer to the health check {check} was {answer}; it must be 2xx. Give health-check-url a path"
-                " that answers so."
-            )
+            return f"{check} was answered with {answer}.", "Give health-check-url a path that answers 2xx."
         case "health-check-requires-authentication":
             return (
-                f"The answer to the health check {check} was {answer}. Give health-check-url a path that answers 2xx"
-                " without credentials."
+                f"{check} was answered with {answer}.",
+                "Give health-check-url a path that answers 2xx without credentials.",
             )
         case _:
-            return ""
+            return "", ""
 
 
 def _meaning(exit_code: int) -> str:

@@ -1,0 +1,346 @@
+"""The collectors: when they ask, what they pass on, and what they keep to themselves."""
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.doubles.routers import MemoryRouterDirectory
+from tests.doubles.scheduler import MemoryScheduler
+from waiter.discovery.collectors import RouterCollector, ServiceCollector
+from waiter.model.description import ServiceDescription
+from waiter.model.instance import Flag
+from waiter.model.service import Service
+from waiter.scheduler.health import HealthResult
+
+DESCRIPTION = ServiceDescription(cmd="c", cpus=1, mem=64, run_as_user="u", version="1")
+EPOCH = 1_000_000.0
+
+
+class Probe:
+    """
+    A probe that answers what the test wants.
+
+    @ivar results: by instance id: a result, an exception to raise, or a Deferred.
+    @ivar asked: instance ids, in order.
+    """
+
+    def __init__(self) -> None:
+        self.results = {}
+        self.asked = []
+        self.under_way = 0
+        self.most_under_way = 0
+        self.otherwise = HealthResult(healthy=True, status=200)
+
+    def check(self, instance, description):
+        assert description is DESCRIPTION
+        self.asked.append(instance.id)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        result = self.results.get(instance.id, self.otherwise)
+        deferred = result if isinstance(result, Deferred) else succeed(result)
+
+        def over(outcome):
+            self.under_way -= 1
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        return deferred.addBoth(over)
+
+
+class ServiceCollectorCase(SynchronousTestCase):
+    """A collector with a scheduler that keeps quiet about changes."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.scheduler = MemoryScheduler()
+        self.scheduler.quiet = True
+        self.probe = Probe()
+        self.batches = []
+        self.killing = set()
+        self.collector = ServiceCollector(
+            self.clock,
+            self.scheduler,
+            self.batches.append,
+            probe=self.probe,
+            describe=lambda name: Service(id=name, core={}, description=DESCRIPTION) if name != "unknown" else None,
+            wall=lambda: EPOCH + self.clock.seconds(),
+            being_killed=self.killing.__contains__,
+        )
+        self.addCleanup(self.stop)
+
+    def stop(self):
+        if self.collector.running:
+            self.successResultOf(self.collector.stopService())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ServiceCollectorTests(ServiceCollectorCase):
+    """When it asks, and what it passes on."""
+
+    def test_when_it_starts_it_collects_at_once_and_then_it_is_ready(self):
+        self.scheduler.put("s", requested=2, queued_reason="no memory")
+        instance = self.scheduler.start("s")
+        self.scheduler.hold()
+        ready = self.collector.startService()
+        self.assertNoResult(ready)
+        self.scheduler.let_go()
+        self.successResultOf(ready)
+        [batch] = self.batches
+        self.assertEqual(batch.collected_at, EPOCH)
+        collected = batch.services["s"]
+        self.assertEqual(
+            (collected.record.instances, collected.record.task_count, collected.record.queued_reason),
+            (2, 1, "no memory"),
+        )
+        self.assertEqual([one.id for one in collected.healthy], [instance.id])
+
+    def test_when_the_first_round_fails_it_is_ready_all_the_same(self):
+        self.scheduler.failure = OSError("out of order")
+        self.successResultOf(self.collector.startService())
+        self.assertEqual(self.batches, [])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_when_the_wait_for_the_first_round_is_cancelled_the_round_goes_on(self):
+        self.scheduler.hold()
+        ready = self.collector.startService()
+        ready.addErrback(lambda _: None)
+        ready.cancel()
+        self.scheduler.let_go()
+        self.assertEqual(len(self.batches), 1)
+
+    def test_it_collects_every_five_seconds(self):
+        self.collector.startService()
+        self.clock.advance(4.9)
+        self.assertEqual(len(self.batches), 1)
+        self.clock.pump([0.1, 5, 5])
+        self.assertEqual([batch.collected_at - EPOCH for batch in self.batches], [0, 5, 10, 15])
+
+    def test_when_the_scheduler_has_news_it_collects_at_once(self):
+        self.scheduler.quiet = False
+        self.collector.startService()
+        self.clock.advance(1)
+        self.scheduler.put("s")
+        self.assertEqual([list(batch.services) for batch in self.batches], [[], ["s"]])
+
+    def test_when_news_come_during_a_round_one_more_round_follows(self):
+        self.collector.startService()
+        self.scheduler.hold()
+        self.collector.prompt()
+        self.scheduler.quiet = False
+        for name in ("a", "b", "c"):
+            self.scheduler.put(name)
+        self.scheduler.let_go()
+        self.assertEqual(len(self.batches), 2)
+        self.clock.advance(0)
+        self.assertEqual(len(self.batches), 3)
+        self.clock.advance(1)
+        self.assertEqual(len(self.batches), 3)
+
+    def test_when_the_scheduler_cannot_be_asked_nothing_is_passed_on_and_it_is_counted(self):
+        self.scheduler.put("s")
+        self.collector.startService()
+        self.scheduler.failure = OSError("out of order")
+        self.clock.pump([5, 5])
+        self.assertEqual(len(self.batches), 1)
+        self.assertEqual(self.collector.errors, 2)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
+        self.scheduler.failure = None
+        self.clock.advance(5)
+        self.assertEqual(self.batches[1].services, self.batches[0].services)
+
+    def test_when_the_scheduler_does_not_answer_the_round_is_given_up(self):
+        self.scheduler.hold()
+        ready = self.collector.startService()
+        self.clock.advance(30)
+        self.successResultOf(ready)
+        self.assertEqual(self.collector.errors, 1)
+        self.flushLoggedErrors()
+        self.scheduler.let_go()
+        self.assertEqual(self.batches, [])
+        self.clock.advance(5)
+        self.assertEqual(len(self.batches), 1)
+
+    def test_when_a_fetch_fails_what_was_seen_before_still_counts(self):
+        self.scheduler.put("s")
+        instance = self.scheduler.start("s", healthy=False)
+        self.collector.startService()
+        self.clock.pump([5] * 4)
+        self.scheduler.failure = OSError("out of order")
+        self.clock.advance(5)
+        self.flushLoggedErrors(OSError)
+        self.scheduler.failure = None
+        self.scheduler.vanish(instance)
+        self.clock.advance(5)
+        [failed] = self.batches[-1].services["s"].failed
+        self.assertEqual(failed.flags, {Flag.NEVER_PASSED_HEALTH_CHECKS})
+
+    def test_when_an_instance_vanishes_because_it_is_killed_it_has_not_failed(self):
+        self.scheduler.put("s")
+        instance = self.scheduler.start("s", healthy=False)
+        self.collector.startService()
+        self.clock.pump([5] * 6)
+        self.killing.add(instance.id)
+        self.scheduler.vanish(instance)
+        self.clock.advance(5)
+        self.assertEqual(self.batches[-1].services["s"].failed, ())
+
+    def test_when_it_stops_the_round_under_way_ends_and_nothing_follows(self):
+        self.scheduler.hold()
+        self.collector.startService()
+        self.successResultOf(self.collector.stopService())
+        self.scheduler.let_go()
+        self.collector.prompt()
+        self.clock.pump([5] * 3)
+        self.assertEqual(self.batches, [])
+        self.assertEqual(self.collector.errors, 0)
+
+    def test_when_it_starts_again_it_collects_again(self):
+        self.collector.startService()
+        self.collector.stopService()
+        self.successResultOf(self.collector.startService())
+        self.assertEqual(len(self.batches), 2)
+
+    def test_when_a_subscriber_fails_it_goes_on(self):
+        self.scheduler.put("s")
+        failing = ServiceCollector(
+            self.clock, self.scheduler, lambda batch: 1 / 0, probe=self.probe, describe=lambda _: None, wall=lambda: 0.0
+        )
+        self.successResultOf(failing.startService())
+        self.clock.advance(5)
+        self.assertEqual(failing.errors, 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        failing.stopService()
+
+
+class HealthTests(ServiceCollectorCase):
+    """Who is checked, and what comes of it."""
+
+    def setUp(self):
+        super().setUp()
+        self.scheduler.put("s")
+
+    def test_when_the_scheduler_knows_the_health_nobody_is_checked(self):
+        self.scheduler.start("s", healthy=True)
+        self.scheduler.start("s", healthy=False)
+        self.collector.startService()
+        self.assertEqual(self.probe.asked, [])
+        self.assertEqual(len(self.batches[0].services["s"].healthy), 1)
+        self.assertEqual(len(self.batches[0].services["s"].unhealthy), 1)
+
+    def test_when_the_scheduler_does_not_know_the_check_decides(self):
+        good, bad = self.scheduler.start("s", healthy=None), self.scheduler.start("s", healthy=None)
+        flags = frozenset({Flag.HAS_CONNECTED, Flag.HAS_RESPONDED})
+        self.probe.results[bad.id] = HealthResult(healthy=False, status=404, flags=flags, message="GET / was 404")
+        self.collector.startService()
+        collected = self.batches[0].services["s"]
+        self.assertEqual(
+            collected.healthy, (attrs.evolve(good, healthy=True, health_check_status=200, status="Healthy"),)
+        )
+        self.assertEqual(
+            collected.unhealthy,
+            (
+                attrs.evolve(
+                    bad,
+                    healthy=False,
+                    health_check_status=404,
+                    flags=flags,
+                    status="Unhealthy",
+                    message="GET / was 404",
+                ),
+            ),
+        )
+
+    def test_when_the_service_is_unknown_its_instances_are_not_checked(self):
+        self.scheduler.put("unknown")
+        self.scheduler.start("unknown", healthy=None)
+        self.collector.startService()
+        self.assertEqual(self.probe.asked, [])
+        self.assertEqual(len(self.batches[0].services["unknown"].unhealthy), 1)
+
+    def test_the_batch_waits_for_all_checks(self):
+        slow = self.scheduler.start("s", healthy=None)
+        self.scheduler.start("s", healthy=None)
+        self.probe.results[slow.id] = Deferred()
+        self.collector.startService()
+        self.assertEqual(self.batches, [])
+        self.probe.results[slow.id].callback(HealthResult(healthy=True, status=200))
+        self.assertEqual(len(self.batches[0].services["s"].healthy), 2)
+
+    def test_when_there_are_many_only_fifty_are_checked_at_once(self):
+        instances = [self.scheduler.start("s", healthy=None) for _ in range(120)]
+        waiting = {instance.id: Deferred() for instance in instances}
+        self.probe.results.update(waiting)
+        self.collector.startService()
+        self.assertEqual(len(self.probe.asked), 50)
+        while self.probe.asked:
+            waiting[self.probe.asked.pop(0)].callback(HealthResult(healthy=True, status=200))
+        self.assertEqual(self.probe.most_under_way, 50)
+        self.assertEqual(len(self.batches[0].services["s"].healthy), 120)
+
+    def test_when_thousands_are_checked_at_once_the_stack_does_not_grow(self):
+        for _ in range(3000):
+            self.scheduler.start("s", healthy=None)
+        self.successResultOf(self.collector.startService())
+        self.assertEqual(len(self.batches[0].services["s"].healthy), 3000)
+
+    def test_when_a_check_is_broken_its_instance_is_unhealthy_and_the_others_are_not_hidden(self):
+        broken = self.scheduler.start("s", healthy=None)
+        self.scheduler.start("s", healthy=None)
+        self.probe.results[broken.id] = ValueError("a bug")
+        self.collector.startService()
+        collected = self.batches[0].services["s"]
+        self.assertEqual([one.id for one in collected.unhealthy], [broken.id])
+        self.assertEqual(len(collected.healthy), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_when_it_stops_the_checks_are_cancelled(self):
+        cancelled = []
+        instance = self.scheduler.start("s", healthy=None)
+        self.probe.results[instance.id] = Deferred(lambda _: cancelled.append(True))
+        self.collector.startService()
+        self.successResultOf(self.collector.stopService())
+        self.assertEqual(cancelled, [True])
+        self.assertEqual(self.batches, [])
+
+    def test_when_a_check_takes_its_cancellation_for_an_answer_nothing_is_passed_on(self):
+        instance = self.scheduler.start("s", healthy=None)
+        self.probe.results[instance.id] = Deferred(lambda d: d.callback(HealthResult(healthy=False)))
+        self.collector.startService()
+        self.successResultOf(self.collector.stopService())
+        self.assertEqual(self.batches, [])
+
+
+class RouterCollectorTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.directory = MemoryRouterDirectory("r", "http://r:1/")
+        self.news = []
+        self.collector = RouterCollector(self.clock, self.directory, self.news.append)
+        self.addCleanup(self.collector.stopService)
+
+    def test_when_it_starts_it_passes_on_the_routers_and_is_ready(self):
+        self.successResultOf(self.collector.startService())
+        self.assertEqual(self.news, [{"r": "http://r:1/"}])
+
+    def test_it_asks_every_one_and_a_half_seconds(self):
+        self.collector.startService()
+        self.clock.pump([1.4, 0.1, 1.5])
+        self.assertEqual(len(self.news), 3)
+
+    def test_when_a_router_joins_it_asks_at_once(self):
+        self.collector.startService()
+        self.directory.join("q", "http://q:1/")
+        self.assertEqual(self.news[-1], {"r": "http://r:1/", "q": "http://q:1/"})
+
+    def test_when_the_directory_cannot_be_asked_nothing_is_passed_on(self):
+        self.directory.failure = OSError("out of order")
+        self.successResultOf(self.collector.startService())
+        self.clock.advance(1.5)
+        self.assertEqual(self.news, [])
+        self.assertEqual(self.collector.errors, 2)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
+        self.directory.failure = None
+        self.clock.advance(1.5)
+        self.assertEqual(len(self.news), 1)

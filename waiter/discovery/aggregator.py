@@ -1,0 +1,191 @@
+"""The one owner of this router's view of the world."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from waiter.discovery.batch import SchedulerBatch
+from waiter.discovery.distribution import distribute
+from waiter.discovery.maintainer import maintainer_view
+from waiter.discovery.service_view import ServiceView
+from waiter.model.frozen import FrozenDict
+from waiter.model.instance import Instance
+from waiter.model.routing import RoutingState, ServiceState
+from waiter.model.service import Service
+from waiter.support.topic import Topic
+
+
+def _no_config(_service_id: str) -> Mapping[str, int]:
+    return {}
+
+
+class Aggregator:
+    """
+    Merges what the collectors find into one immutable L{RoutingState}: which services there are, which instances they
+    have, and how many slots of each this router may use.
+
+    Nothing is published before the scheduler and the routers have been heard. From then on a state is published when
+    routers or services changed; a batch that brings nothing new, or a kill, changes C{state} silently. What has not
+    changed for a service is the very same L{ServiceState} in the next state.
+
+    @ivar state: the latest state; its C{iteration} is 0 until the scheduler has been heard.
+    @ivar states: every published state, the newest last: what happens during a publication is published after it.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        router_id: str,
+        wall: Callable[[], float],
+        describe: Callable[[str], Service | None],
+        failing: Callable[[str], frozenset[str]],
+        deployment_error_config: Callable[[str], Mapping[str, int]] = _no_config,
+    ) -> None:
+        """
+        @param router_id: this router's.
+        @param wall: seconds since the epoch; decides only about ages.
+        @param describe: the service of an id; services without a description are left out.
+        @param failing: the ids of a service's instances that fail again and again and are to be replaced.
+        @param deployment_error_config: L{waiter.scheduler.interface.IScheduler.deployment_error_config}.
+        """
+        self.state = RoutingState()
+        self.states: Topic[RoutingState] = Topic()
+        self._router_id = router_id
+        self._wall = wall
+        self._describe = describe
+        self._failing = failing
+        self._deployment_error_config = deployment_error_config
+        self._views: dict[str, ServiceView] = {}
+        self._routers: Mapping[str, str] | None = None
+        self._watched_since: float | None = None
+        self._undescribed: set[str] = set()
+        # Whether subscribers do not know yet what the views have.
+        self._changed = False
+        self._publishing = False
+        self._waiting: list[Deferred[RoutingState]] = []
+
+    def scheduler_news(self, batch: SchedulerBatch) -> None:
+        """Take in all that the scheduler has; services that are not in it are gone."""
+        now = self._wall()
+        if self._watched_since is None:
+            self._watched_since = now
+            self._changed = True
+        views: dict[str, ServiceView] = {}
+        for service_id, collected in batch.services.items():
+            service = self._describe(service_id)
+            if service is None:
+                self._undescribed_service(service_id)
+                continue
+            view = self._views.get(service_id)
+            if view is None:
+                view = ServiceView(self._share, self._watched_since)
+            self._changed |= view.update(
+                service,
+                collected,
+                failing=self._failing(service_id),
+                config=self._deployment_error_config(service_id),
+                now=now,
+            )
+            views[service_id] = view
+        for service_id in self._views.keys() - views.keys():
+            self._views[service_id].gone()
+            self._changed = True
+        self._views = views
+        self._undescribed &= batch.services.keys()
+        if self._changed:
+            self._renew(time=batch.collected_at)
+        else:
+            self.state = attrs.evolve(self.state, iteration=self.state.iteration + 1, time=batch.collected_at)
+        self._publish()
+
+    def router_news(self, members: Mapping[str, str]) -> None:
+        """Take in the routers, by id their URLs; does nothing when they are as before."""
+        if members == self._routers:
+            return
+        # How slots are shared depends on who the routers are, not on where.
+        others = self._routers is None or members.keys() != self._routers.keys()
+        self._routers = FrozenDict(members)
+        if others:
+            for view in self._views.values():
+                view.share_again()
+        self._changed = True
+        if self._watched_since is not None:
+            self._renew(time=self.state.time)
+            self._publish()
+
+    def killed(self, instance: Instance) -> None:
+        """
+        The instance has been killed: it is offered no more, and shown as killed instead of failed. Subscribers hear of it
+        with the next batch.
+        """
+        view = self._views.get(instance.service_id)
+        if view is None:
+            return
+        view.kill(instance, self._wall())
+        self._changed = True
+        self._renew(time=self.state.time)
+
+    def first(self) -> Deferred[RoutingState]:
+        """Fires with a state as soon as scheduler and routers have been heard. Cancelling it ends the wait."""
+        if self._complete:
+            return succeed(self.state)
+        waiting: Deferred[RoutingState] = Deferred(self._no_longer_waiting)
+        self._waiting.append(waiting)
+        return waiting
+
+    def view(self) -> dict[str, Any]:
+        """The state as C{/state/maintainer} shows it, JSON-able."""
+        return maintainer_view(self.state, self._router_id)
+
+    def _no_longer_waiting(self, waiting: Deferred[RoutingState]) -> None:
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+
+    @property
+    def _complete(self) -> bool:
+        return self._watched_since is not None and self._routers is not None
+
+    def _share(self, service: Service, healthy: tuple[Instance, ...]) -> Mapping[str, int]:
+        routers = self._routers or {}
+        if self._router_id not in routers:
+            return FrozenDict()
+        description = service.description
+        shares = distribute(routers, healthy, description.concurrency_level, description.distribution_scheme)
+        return FrozenDict(shares[self._router_id])
+
+    def _undescribed_service(self, service_id: str) -> None:
+        if service_id not in self._undescribed:
+            self._undescribed.add(service_id)
+            self._log.warn(
+                "Service {service_id} runs, but nobody here has described it; it is ignored", service_id=service_id
+            )
+
+    def _renew(self, *, time: float) -> None:
+        services: dict[str, ServiceState] = {
+            service_id: view.state for service_id, view in self._views.items() if view.state is not None
+        }
+        self.state = RoutingState(
+            iteration=self.state.iteration + 1,
+            time=time,
+            routers=self._routers or FrozenDict(),
+            services=FrozenDict(services),
+        )
+
+    def _publish(self) -> None:
+        if not self._complete or self._publishing:
+            return
+        self._publishing = True
+        try:
+            while self._changed:
+                self._changed = False
+                waiting, self._waiting = self._waiting, []
+                self.states.publish(self.state)
+                for deferred in waiting:
+                    deferred.callback(self.state)
+        finally:
+            self._publishing = False

@@ -319,9 +319,11 @@ class ScalingExecutor(RunningService):
             desk.killing = False
         if count:
             desk.last_kill_at = now = self._clock.seconds()
-            # With a number set meanwhile it is not known what is requested now.
             if desk.scales == scales:
                 self.ledger.scaled(order.service.id, order.total - count, now)
+            else:
+                # A number was set meanwhile, and it is not known which came first.
+                self.ledger.forget(order.service.id)
 
     # Deletion
 

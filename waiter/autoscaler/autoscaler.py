@@ -38,6 +38,7 @@ class _Memory:
     @ivar target: the smoothed number of instances.
     @ivar total: how many were requested at the last turn.
     @ivar decision: what the last turn decided, whether it was carried out or not.
+    @ivar has_instances: whether there are or will be instances, after what the last turn did.
     """
 
     rules: ScalingRules
@@ -50,6 +51,7 @@ class _Memory:
     healthy: int = 0
     expired: int = 0
     scaling_state: str | None = None
+    has_instances: bool = False
 
 
 class Autoscaler(RunningService):
@@ -126,7 +128,7 @@ class Autoscaler(RunningService):
         if self._urgent.get(service_id) or service_id in self._spaced or not self.running:
             return
         memory = self._memories.get(service_id)
-        if memory is not None and memory.decision.scale_to > 0:
+        if memory is not None and memory.has_instances:
             wait = memory.turned_at + self._demand_spacing_secs - self._clock.seconds()
             if wait > 0:
                 self._spaced.add(service_id)
@@ -282,7 +284,10 @@ class Autoscaler(RunningService):
         self._tell_scaling_state(memory)
         amount = memory.decision.amount
         from_nothing = requested == 0 and outstanding > 0
-        if (amount > 0 and (from_nothing or self._is_leader())) or (amount < 0 and settled and self._is_leader()):
+        goes_up = amount > 0 and (from_nothing or self._is_leader())
+        goes_down = amount < 0 and settled and self._is_leader()
+        memory.has_instances = requested > 0 or goes_up
+        if goes_up or goes_down:
             self._executor.execute(
                 ScalingOrder(
                     service=service,

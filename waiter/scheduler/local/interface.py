@@ -1,0 +1,92 @@
+"""What the local scheduler asks of whatever starts and ends processes for it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from waiter.model.service import Service
+
+
+class CannotStart(Exception):
+    """
+    An instance was not started.
+
+    @ivar temporary: whether this machine only lacks something now that instances give back, like ports.
+    """
+
+    def __init__(self, message: str, *, temporary: bool) -> None:
+        super().__init__(message)
+        self.message = message
+        self.temporary = temporary
+
+
+class IRunning(Interface):
+    """An instance whose process was started, until nothing of it is left."""
+
+    id: str = Attribute("The instance id.")
+    service_id: str = Attribute("The service it belongs to.")
+    ports: tuple[int, ...] = Attribute("Its ports, in order.")
+    created_at: float = Attribute("When it was started, in seconds since the epoch.")
+    log_directory: str = Attribute("Where its output is.")
+    expired: bool = Attribute("Whether it has been marked to be replaced.")
+    was_healthy: bool = Attribute("Whether it ever passed a health check, under an earlier server perhaps.")
+
+    def watch(exited: Callable[[int | None], object]) -> None:
+        """Call C{exited} with the exit code, or C{None} if that is not known, when the command has ended by itself or not."""
+
+    def terminate(grace_secs: float) -> Deferred[None]:
+        """
+        End what is left of it: by request, and after C{grace_secs} by force. Fires when nothing is left and its ports are
+        given back; never fails. Called again, it answers the same moment and can only make it come earlier. Cancelling
+        it: nobody is told, the instance still ends.
+        """
+
+    def force() -> None:
+        """Kill its processes now, without waiting for anything."""
+
+    def leave() -> None:
+        """Let it run and forget it. Nothing more is called."""
+
+    def taken_port() -> int | None:
+        """One of its ports that some program uses now; C{None} if none does."""
+
+    def exit_code() -> int | None:
+        """The exit code; C{None} while it runs and when it is not known."""
+
+    def last_output() -> tuple[str, ...]:
+        """The last lines it wrote."""
+
+    def note(
+        *,
+        was_healthy: bool | None = None,
+        expired: bool | None = None,
+        killed: bool | None = None,
+        failed: bool | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Record what a later server must know; C{None} leaves as it is."""
+
+
+class IRunner(Interface):
+    """Starts instances and finds those that an earlier server started."""
+
+    def adopt() -> Deferred[Sequence[IRunning]]:
+        """
+        Take over every instance that is still running. Called once, before the first C{start}. What is found dead is
+        ended properly. Fails only if the instances cannot be listed at all.
+        """
+
+    def start(service: Service) -> IRunning:
+        """
+        Start one instance.
+
+        @raise CannotStart: it was not.
+        """
+
+    def path(service_id: str, instance_id: str) -> Path | None:
+        """The log directory of an instance that runs or has ended; C{None} if there is none."""
+
+    def close() -> None:
+        """Give up what was opened. Instances that are left run on."""

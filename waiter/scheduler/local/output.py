@@ -1,0 +1,95 @@
+"""What an instance wrote, and the files of its log directory."""
+
+import os
+from pathlib import Path
+
+from waiter.errors import NotFound
+from waiter.scheduler.interface import LogEntry
+from waiter.scheduler.local.records import InstanceDirectory
+
+_LINES = 10
+_TAIL_BYTES = 4096
+
+
+def last_lines(path: Path, *, lines: int = _LINES) -> tuple[str, ...]:
+    """The last non-empty lines of a file, of those at most that its last 4 KiB hold; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ()
+    return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-lines:]
+
+
+def last_output(directory: InstanceDirectory) -> tuple[str, ...]:
+    """The last lines of the standard error, where errors are told, or if there are none, of the standard output."""
+    return last_lines(directory.stderr) or last_lines(directory.stdout)
+
+
+def inside(root: Path, relative: str) -> Path | None:
+    """
+    The path of something in a directory, followed through symbolic links; C{None} if there is no such thing, or it is not
+    in the directory.
+    """
+    if "\0" in relative:
+        return None
+    try:
+        real_root = root.resolve(strict=True)
+        path = (real_root / relative.lstrip("/")).resolve(strict=True)
+    except (OSError, RuntimeError):
+        return None
+    return path if path.is_relative_to(real_root) else None
+
+
+def entries(root: Path | None, directory: str) -> tuple[LogEntry, ...]:
+    """
+    What is in a directory of a log directory, by name. Left out: links, devices and what goes away meanwhile.
+
+    @param root: the log directory; C{None} if there is none.
+    @raise NotFound: there is no such directory.
+    """
+    path = _existing(root, directory)
+    try:
+        with os.scandir(path) as listing:
+            found = [_entry(entry, directory.strip("/")) for entry in listing]
+    except NotADirectoryError as error:
+        raise NotFound(f"{directory} is not a directory") from error
+    return tuple(sorted((entry for entry in found if entry is not None), key=lambda entry: entry.name))
+
+
+def file_path(root: Path | None, relative: str) -> str:
+    """
+    The absolute path of a file of a log directory.
+
+    @param root: the log directory; C{None} if there is none.
+    @raise NotFound: there is no such file, or it is outside.
+    """
+    path = _existing(root, relative)
+    if not path.is_file():
+        raise NotFound(f"{relative} is not a file")
+    return str(path)
+
+
+def _existing(root: Path | None, relative: str) -> Path:
+    if root is None:
+        raise NotFound("There are no logs of such an instance")
+    path = inside(root, relative)
+    if path is None:
+        raise NotFound(f"There is no {relative} in the logs of the instance")
+    return path
+
+
+def _entry(entry: os.DirEntry[str], directory: str) -> LogEntry | None:
+    where = f"{directory}/{entry.name}" if directory else entry.name
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return LogEntry(name=entry.name, type="directory", size=None, path=where)
+        if entry.is_file(follow_symlinks=False):
+            size = entry.stat(follow_symlinks=False).st_size
+            return LogEntry(name=entry.name, type="file", size=size, path=where)
+    except OSError:
+        # It has just been deleted.
+        return None
+    return None

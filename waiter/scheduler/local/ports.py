@@ -1,0 +1,201 @@
+"""Gives instances ports that nobody else on the machine uses."""
+
+import contextlib
+import fcntl
+import os
+import random
+import socket
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+
+
+class OutOfPorts(Exception):
+    """There are not enough free ports in the range now."""
+
+
+def lock_directory() -> Path:
+    """Where every Waiter of this machine keeps the locks of ports, whoever runs it."""
+    shared = Path("/run/lock")
+    return (shared if os.access(shared, os.W_OK) else Path("/tmp")) / "waiter-ports"  # noqa: S108 - see PortPool
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a program could listen on the port now, on any address."""
+    # The dual-stack wildcard collides with every other binding; without SO_REUSEADDR also with what only lingers.
+    for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):  # noqa: S104 - bound for a moment, never listened on
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                probe.bind((address, port))
+                return True
+        except OSError:
+            if family == socket.AF_INET:
+                return False
+    return False
+
+
+@attrs.define(kw_only=True)
+class PortLease:
+    """
+    The ports of one instance.
+
+    @ivar locks: descriptors whose locks keep the ports reserved. Handed on to the instance, so that the reservation lives
+        as long as anything of the instance, whatever becomes of Waiter. Empty for an instance taken over from an earlier
+        server: there only the instance holds them.
+    """
+
+    ports: tuple[int, ...]
+    locks: tuple[int, ...]
+
+
+class PortPool:
+    """
+    Reserves ports of a range by locking a file each, in a directory that all Waiters of the machine share.
+
+    A reserved port has an exclusive C{flock}; the file's text is the time when it was last given back, from which on it
+    rests. The files belong to everybody, so nothing in them is trusted beyond that: a port is also tried by binding it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        port_range: tuple[int, int],
+        *,
+        wall: Callable[[], float],
+        rest_secs: float = 120.0,
+        is_free: Callable[[int], bool] = port_is_free,
+    ) -> None:
+        """
+        @param port_range: first and last port.
+        @param rest_secs: how long a port is not used again.
+        """
+        self._directory = directory
+        self._first, self._last = port_range
+        self._wall = wall
+        self._rest_secs = rest_secs
+        self._is_free = is_free
+        self._held: set[int] = set()
+        # Several servers that begin at different places seldom meet.
+        self._next = random.randint(self._first, self._last)  # noqa: S311 - spread, not secrecy
+
+    def take(self, count: int) -> PortLease:
+        """
+        Reserve C{count} ports.
+
+        @raise OutOfPorts: there are not so many.
+        @raise OSError: the directory of the locks cannot be used.
+        """
+        self._prepare()
+        taken: list[tuple[int, int]] = []
+        for _ in range(self._last - self._first + 1):
+            if len(taken) == count:
+                break
+            port = self._next
+            self._next = port + 1 if port < self._last else self._first
+            lock = None if port in self._held else self._reserve(port)
+            if lock is not None:
+                taken.append((port, lock))
+        if len(taken) < count:
+            for _, lock in taken:
+                os.close(lock)
+            raise OutOfPorts(f"there are not {count} free ports between {self._first} and {self._last}")
+        self._held.update(port for port, _ in taken)
+        return PortLease(ports=tuple(port for port, _ in taken), locks=tuple(lock for _, lock in taken))
+
+    def adopt(self, ports: Sequence[int]) -> PortLease:
+        """Note that a running instance, which holds the locks itself, uses C{ports}."""
+        self._held.update(ports)
+        return PortLease(ports=tuple(ports), locks=())
+
+    def give_back(self, lease: PortLease) -> None:
+        """The instance is gone: its ports rest, then they are free."""
+        for lock in lease.locks:
+            self._stamp(lock)
+            os.close(lock)
+        if not lease.locks:
+            for port in lease.ports:
+                self._rest(port)
+        self.forget(lease)
+
+    def abandon(self, lease: PortLease) -> None:
+        """Leave the reservation to the running instance alone."""
+        for lock in lease.locks:
+            os.close(lock)
+        self.forget(lease)
+
+    def forget(self, lease: PortLease) -> None:
+        """Drop what is remembered here; the locks stay what they are."""
+        self._held.difference_update(lease.ports)
+        lease.locks = ()
+
+    def in_use(self, ports: Sequence[int]) -> int | None:
+        """The first of the ports that some program uses now; C{None} if none does."""
+        return next((port for port in ports if not self._is_free(port)), None)
+
+    def _prepare(self) -> None:
+        try:
+            self._directory.mkdir(parents=True, mode=0o777)
+        except FileExistsError:
+            return
+        # Against the umask: other users' servers keep their locks here too, and nobody deletes another's.
+        self._directory.chmod(stat.S_ISVTX | 0o777)
+
+    def _reserve(self, port: int) -> int | None:
+        lock = self._lock(port)
+        if lock is None:
+            return None
+        if self._rests(lock) or not self._is_free(port):
+            os.close(lock)
+            return None
+        return lock
+
+    def _lock(self, port: int) -> int | None:
+        path = self._directory / str(port)
+        try:
+            lock = _open(path)
+        except OSError:
+            # Somebody made something else of it.
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.lstat().st_ino == os.fstat(lock).st_ino:
+                return lock
+        except OSError:
+            # Locked by another, or deleted by somebody who tidies up.
+            pass
+        os.close(lock)
+        return None
+
+    def _rest(self, port: int) -> None:
+        lock = self._lock(port)
+        if lock is not None:
+            self._stamp(lock)
+            os.close(lock)
+
+    def _stamp(self, lock: int) -> None:
+        with contextlib.suppress(OSError):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{self._wall():.0f}\n".encode(), 0)
+
+    def _rests(self, lock: int) -> bool:
+        try:
+            age = self._wall() - float(os.pread(lock, 32, 0))
+        except (OSError, ValueError):
+            return False
+        # A time to come is that of a clock that was set back.
+        return 0 <= age < self._rest_secs
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        # Never O_CREAT on another user's file: kernels refuse that in directories that everybody may write to.
+        return os.open(path, flags)
+    except FileNotFoundError:
+        lock = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        os.fchmod(lock, 0o666)
+        return lock

@@ -1,0 +1,231 @@
+"""One instance as a group of processes and a directory."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from waiter.scheduler.local.interface import IRunning
+from waiter.scheduler.local.output import last_output
+from waiter.scheduler.local.pidfd import PidWatch
+from waiter.scheduler.local.ports import PortLease, PortPool
+from waiter.scheduler.local.processes import Census
+from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
+from waiter.scheduler.local.termination import Termination
+
+
+@implementer(IRunning)
+class RunningProcess:
+    """
+    An instance, started by this server or by an earlier one, that is followed by its launcher's process.
+
+    @ivar record: what is on disk.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        record: InstanceRecord,
+        directory: InstanceDirectory,
+        *,
+        lease: PortLease,
+        ports: PortPool,
+        census: Census,
+        wall: Callable[[], float],
+        own: bool,
+        ended: Callable[["RunningProcess"], object],
+    ) -> None:
+        """
+        Begin to watch the launcher, C{record.pid}, if it has one and it is alive.
+
+        @param own: whether the launcher is a child of this process, which has to reap it.
+        @param ended: called once, when nothing of the instance is left.
+        @raise OSError: the launcher cannot be watched.
+        """
+        self._reactor = reactor
+        self.record = record
+        self.directory = directory
+        self._lease = lease
+        self._ports = ports
+        self._wall = wall
+        self._own = own
+        self._ended = ended
+        self._termination = Termination(reactor, census, record.id, self._leader)
+        self._terminating = False
+        self._over = False
+        self._waiting: list[Deferred[None]] = []
+        self._exited: Callable[[int | None], object] | None = None
+        self._code: int | None = None
+        self._alive = False
+        self._watch: PidWatch | None = None
+        if record.pid is not None:
+            try:
+                self._watch = PidWatch(reactor, record.pid, self._launcher_ended)
+                self._alive = True
+            except ProcessLookupError:
+                self._code = directory.read_exit()
+
+    @property
+    def id(self) -> str:
+        """The instance id."""
+        return self.record.id
+
+    @property
+    def service_id(self) -> str:
+        """The service it belongs to."""
+        return self.record.service_id
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Its ports, in order."""
+        return self.record.ports
+
+    @property
+    def created_at(self) -> float:
+        """When it was started, in seconds since the epoch."""
+        return self.record.created_at
+
+    @property
+    def log_directory(self) -> str:
+        """Where its output is."""
+        return str(self.directory.path)
+
+    @property
+    def expired(self) -> bool:
+        """Whether it has been marked to be replaced."""
+        return self.record.expired
+
+    @property
+    def was_healthy(self) -> bool:
+        """Whether it ever passed a health check."""
+        return self.record.was_healthy
+
+    def watch(self, exited: Callable[[int | None], object]) -> None:
+        """See L{IRunning}."""
+        self._exited = exited
+        if not self._alive:
+            # It ended before anybody asked.
+            self._reactor.callLater(0, self._tell_exited)
+
+    def terminate(self, grace_secs: float) -> Deferred[None]:
+        """See L{IRunning}."""
+        if self._over:
+            return succeed(None)
+        gone: Deferred[None] = Deferred()
+        self._waiting.append(gone)
+        if not self._terminating:
+            self._terminating = True
+            ending = Deferred.fromCoroutine(self._termination.end(grace_secs))
+            ending.addErrback(self._not_terminated)
+            ending.addCallback(self._finish)
+        else:
+            self._termination.hasten(grace_secs)
+        return gone
+
+    def force(self) -> None:
+        """See L{IRunning}."""
+        if not self._over:
+            self._termination.force()
+
+    def leave(self) -> None:
+        """See L{IRunning}."""
+        self._exited = None
+        if self._watch is not None:
+            self._watch.close()
+        self._ports.abandon(self._lease)
+
+    def taken_port(self) -> int | None:
+        """See L{IRunning}."""
+        return self._ports.in_use(self.ports)
+
+    def exit_code(self) -> int | None:
+        """See L{IRunning}."""
+        return self._code
+
+    def last_output(self) -> tuple[str, ...]:
+        """See L{IRunning}."""
+        return last_output(self.directory)
+
+    def note(self, **changes: Any) -> None:
+        """See L{IRunning}."""
+        self._write(**{name: value for name, value in changes.items() if value is not None})
+
+    def _leader(self) -> int | None:
+        # A child that was not reaped keeps its number, even dead; another's child only as long as it lives.
+        return self.record.pid if self._own or self._alive else None
+
+    def _launcher_ended(self) -> None:
+        self._alive = False
+        self._code = self._read_code()
+        self._tell_exited()
+
+    def _tell_exited(self) -> None:
+        exited, self._exited = self._exited, None
+        if exited is not None:
+            exited(self._code)
+
+    def _read_code(self) -> int | None:
+        code = self.directory.read_exit()
+        if code is None and self._own and self.record.pid is not None:
+            # The launcher ends with its command's code, unless it is killed itself. It stays unreaped.
+            with contextlib.suppress(ChildProcessError):
+                status = os.waitid(os.P_PID, self.record.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+                if status is not None and status.si_code == os.CLD_EXITED:
+                    code = status.si_status
+        return code
+
+    def _not_terminated(self, failure: Any) -> None:
+        self._log.failure("The processes of {id} could not be looked for", failure, id=self.id)
+        if self._alive:
+            self._termination.force()
+
+    def _finish(self, _: object) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        if self._alive or self._code is None:
+            self._alive = False
+            self._code = self._read_code()
+        self._reap()
+        self._over = True
+        self._write(ended_at=self._wall(), exit_code=self._code)
+        # Only now may the ports be another's.
+        self._ports.give_back(self._lease)
+        waiting, self._waiting = self._waiting, []
+        self._ended(self)
+        self._tell_exited()
+        for gone in waiting:
+            if not gone.called:
+                gone.callback(None)
+
+    def _reap(self) -> None:
+        self._own = False
+        if self.record.pid is not None:
+            # It is not a child of this process if an earlier server started it.
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.record.pid, os.WNOHANG)
+
+    def _write(self, **changes: Any) -> None:
+        self.record = attrs.evolve(self.record, **changes)
+        try:
+            self.directory.write(self.record)
+        except FileNotFoundError:
+            # The directory has been deleted: by somebody, or after the end.
+            return
+        except OSError as error:
+            self._log.error("The record of {id} cannot be written: {error}", id=self.id, error=error)
+
+
+def kill_unwatched(pid: int) -> None:
+    """End a launcher that has just been started and cannot be followed. Waits for it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)

@@ -1,0 +1,240 @@
+"""Starts instances as processes of this machine, and finds those of earlier servers."""
+
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from waiter.model.service import Service
+from waiter.scheduler.local.adoption import Verdict, judge
+from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
+from waiter.scheduler.local.explanations import not_started
+from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
+from waiter.scheduler.local.launcher import command_shell, launch, launcher_script
+from waiter.scheduler.local.ports import OutOfPorts, PortLease, PortPool
+from waiter.scheduler.local.process import RunningProcess, kill_unwatched
+from waiter.scheduler.local.processes import Census, boot_id, read_process
+from waiter.scheduler.local.records import (
+    InstanceDirectory,
+    InstanceRecord,
+    UnreadableRecord,
+    instance_directories,
+)
+from waiter.scheduler.local.retention import Retention
+from waiter.support.periodic import Periodic
+
+_SWEEP_SECS = 3600.0
+_ENDED_ALONE = "It ended while Waiter did not run."
+
+
+@implementer(IRunner)
+class ProcessRunner:
+    """
+    Runs instances below one directory, C{services} in the state directory.
+
+    Starting one blocks the reactor for about two milliseconds: the record must be there before the process is. That
+    record and process outlive Waiter is certain at once; that the record outlives the machine is seen to in a thread
+    afterwards, because after a boot there is nothing that it could name.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        directory: Path,
+        *,
+        cluster: str,
+        wall: Callable[[], float],
+        secret: Callable[[], bytes],
+        ports: PortPool,
+        census: Census | None = None,
+        retention: Retention | None = None,
+        parent_environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """@param parent_environment: what instances inherit some of; that of this process if not given."""
+        self._reactor = reactor
+        # Commands run elsewhere, so their paths must not depend on where Waiter was started.
+        self._directory = directory.absolute()
+        self._cluster = cluster
+        self._wall = wall
+        self._secret = secret
+        self._ports = ports
+        self._census = census or Census(reactor)
+        self._retention = retention or Retention(reactor, wall=wall)
+        self._parent_environment = os.environ if parent_environment is None else parent_environment
+        self._shell = command_shell()
+        self._boot_id = ""
+        self._sweeper = Periodic(reactor, _SWEEP_SECS, self._retention.sweep, name="retention")
+
+    def adopt(self) -> Deferred[Sequence[IRunning]]:
+        """See L{IRunner}."""
+        return Deferred.fromCoroutine(self._adopt())
+
+    def start(self, service: Service) -> RunningProcess:
+        """See L{IRunner}."""
+        try:
+            lease = self._ports.take(service.description.ports)
+        except OutOfPorts as error:
+            raise CannotStart(f"Waits for ports: {error}", temporary=True) from error
+        except OSError as error:
+            raise CannotStart(not_started(error), temporary=False) from error
+        instance_id = f"{service.id}.{secrets.token_hex(8)}"
+        directory = InstanceDirectory(self._directory / service.id / instance_id)
+        try:
+            return self._start(service, instance_id, directory, lease)
+        except OSError as error:
+            self._ports.abandon(lease)
+            self._retention.delete(directory)
+            raise CannotStart(not_started(error), temporary=False) from error
+
+    def path(self, service_id: str, instance_id: str) -> Path | None:
+        """See L{IRunner}."""
+        for name in (service_id, instance_id):
+            if not name or name.startswith(".") or "/" in name or "\0" in name:
+                return None
+        path = self._directory / service_id / instance_id
+        return path if path.is_dir() else None
+
+    def close(self) -> None:
+        """See L{IRunner}."""
+        if self._sweeper.running:
+            self._sweeper.stopService()
+
+    def _start(
+        self, service: Service, instance_id: str, directory: InstanceDirectory, lease: PortLease
+    ) -> RunningProcess:
+        description = service.description
+        directory.create()
+        environment = instance_environment(
+            description,
+            parent=self._parent_environment,
+            cluster=self._cluster,
+            service_id=service.id,
+            instance_id=instance_id,
+            ports=lease.ports,
+            sandbox=str(directory.work),
+            password=service_password(self._secret(), service.id),
+        )
+        record = InstanceRecord(
+            id=instance_id,
+            service_id=service.id,
+            cluster=self._cluster,
+            run_as_user=description.run_as_user,
+            core=service.core,
+            environment=without_secrets(environment),
+            ports=lease.ports,
+            created_at=self._wall(),
+        )
+        directory.write(record)
+        script = launcher_script(description.cmd, service_id=service.id, exit_path=directory.exit, shell=self._shell)
+        directory.script.write_text(script, encoding="utf-8")
+        directory.script.chmod(0o700)
+        pid = launch(directory, environment, lease.locks)
+        try:
+            launcher = read_process(pid, with_environment=False)
+            record = attrs.evolve(
+                record,
+                pid=pid,
+                # A launcher that is dead already is a zombie of ours, which no later server can meet.
+                start_ticks=launcher.start_ticks if launcher else None,
+                boot_id=self._boot_id,
+            )
+            directory.write(record)
+            running = self._follow(record, directory, lease, own=True)
+        except OSError:
+            kill_unwatched(pid)
+            raise
+        self._reactor.callInThread(directory.sync)
+        return running
+
+    def _follow(
+        self, record: InstanceRecord, directory: InstanceDirectory, lease: PortLease, *, own: bool
+    ) -> RunningProcess:
+        return RunningProcess(
+            self._reactor,
+            record,
+            directory,
+            lease=lease,
+            ports=self._ports,
+            census=self._census,
+            wall=self._wall,
+            own=own,
+            ended=self._ended,
+        )
+
+    def _ended(self, running: RunningProcess) -> None:
+        self._retention.ended(running.record, running.directory)
+
+    async def _adopt(self) -> Sequence[IRunning]:
+        self._boot_id = boot_id()
+        self._sweeper.startService()
+        found, broken = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._read_records)
+        for directory in broken:
+            self._log.warn("{path} has no record that can be read, and is left alone", path=str(directory.path))
+        everything = await self._census.take()
+        alive: list[IRunning] = []
+        for directory, record in sorted(found, key=lambda each: each[1].ended_at or each[1].created_at):
+            running = self._settle(directory, *judge(record, everything, self._boot_id))
+            if running is not None:
+                alive.append(running)
+        self._retention.sweep()
+        return alive
+
+    def _read_records(self) -> tuple[list[tuple[InstanceDirectory, InstanceRecord]], list[InstanceDirectory]]:
+        found, broken = [], []
+        for directory in instance_directories(self._directory):
+            try:
+                found.append((directory, directory.read()))
+            except UnreadableRecord:
+                if directory.record.exists():
+                    broken.append(directory)
+                else:
+                    # The record comes before the process: nothing was started here.
+                    self._retention.delete(directory)
+        return found, broken
+
+    def _settle(self, directory: InstanceDirectory, verdict: Verdict, record: InstanceRecord) -> RunningProcess | None:
+        """Do what a verdict asks for; an instance that is taken over is returned."""
+        if verdict is Verdict.NEVER_STARTED:
+            self._retention.delete(directory)
+        elif verdict is Verdict.ENDED:
+            self._retention.ended(record, directory)
+        elif verdict is Verdict.DEAD:
+            record = attrs.evolve(
+                record,
+                ended_at=self._wall(),
+                exit_code=directory.read_exit(),
+                failed=not record.killed,
+                message=None if record.killed else _ENDED_ALONE,
+            )
+            self._save(directory, record)
+            self._retention.ended(record, directory)
+        else:
+            self._save(directory, record)
+            try:
+                running = self._follow(record, directory, self._ports.adopt(record.ports), own=False)
+            except OSError as error:
+                self._log.error("{id} runs but cannot be followed: {error}", id=record.id, error=error)
+                return None
+            if verdict is Verdict.ALIVE:
+                self._log.info("{id} runs as process {pid} and is taken over", id=record.id, pid=record.pid)
+                return running
+            self._log.info("What is left of {id} is stopped", id=record.id)
+            if not record.killed:
+                running.note(failed=True, message=_ENDED_ALONE)
+            running.terminate(0)
+        return None
+
+    def _save(self, directory: InstanceDirectory, record: InstanceRecord) -> None:
+        try:
+            directory.write(record)
+        except OSError as error:
+            self._log.error("The record of {id} cannot be written: {error}", id=record.id, error=error)

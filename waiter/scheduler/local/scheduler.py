@@ -1,0 +1,371 @@
+"""Runs services as processes of this machine."""
+
+import os
+import pwd
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from twisted.application.service import Service as TwistedService
+from twisted.internet.defer import Deferred, DeferredList, execute, fail, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from waiter.errors import NotFound, ServiceNotFound, ShuttingDown
+from waiter.model.description import ServiceDescription
+from waiter.model.instance import Instance
+from waiter.model.service import Service, ServiceInstances, ServiceRecord
+from waiter.scheduler.interface import DeleteResult, IScheduler, KillResult, LogEntry, Signal, Usage
+from waiter.scheduler.local.instance import Ending, LocalInstance, Phase, Probe
+from waiter.scheduler.local.interface import IRunner, IRunning
+from waiter.scheduler.local.keeper import Keeper
+from waiter.scheduler.local.memory import MemoryGuard, machine_memory_mib
+from waiter.scheduler.local.output import entries, file_path
+from waiter.scheduler.local.ports import PortPool, lock_directory
+from waiter.scheduler.local.runner import ProcessRunner
+from waiter.scheduler.local.service import LocalService
+from waiter.scheduler.local.validation import check_runs_here
+from waiter.support.topic import Topic
+
+T = TypeVar("T")
+
+
+@implementer(IScheduler)
+class LocalScheduler(TwistedService):
+    """
+    The instances of this machine.
+
+    Keeps as many instances of each service running as are requested: starts what is missing at once, waits longer and
+    longer between instances that fail, holds back what the machine's memory does not allow. It never stops an instance to
+    lower their number; C{kill} does that.
+
+    Instances outlive a Waiter that dies; the next one on the same directory takes them over.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        directory: Path,
+        cluster: str,
+        wall: Callable[[], float],
+        probe: Probe,
+        describe: Callable[[str], Service | None],
+        secret: Callable[[], bytes],
+        port_range: tuple[int, int] = (10000, 19999),
+        port_rest_secs: float = 120.0,
+        port_locks: Path | None = None,
+        memory_share: float = 0.8,
+        total_memory_mib: float | None = None,
+        user: str | None = None,
+        on_stop: Literal["stop", "leave"] = "stop",
+        stop_grace_secs: float = 10.0,
+        runner: IRunner | None = None,
+    ) -> None:
+        """
+        @param directory: under which every service has a directory, and in that every instance.
+        @param describe: the service of an id that is known from an earlier server.
+        @param secret: what the services' passwords are derived from; asked at each start.
+        @param port_locks: where the machine's Waiters lock ports; a place all of them agree on if not given.
+        @param memory_share: how much of the machine's memory the instances may declare together.
+        @param total_memory_mib: the machine's memory; looked up if not given.
+        @param user: who Waiter runs as; looked up if not given.
+        @param on_stop: whether instances are stopped with the service or left running.
+        @param stop_grace_secs: the most that an instance's termination grace period may be when everything stops.
+        """
+        self._reactor = reactor
+        self._directory = directory
+        self._probe = probe
+        self._wall = wall
+        self._describe = describe
+        self._on_stop = on_stop
+        self._stop_grace_secs = stop_grace_secs
+        self._user = user or _own_user()
+        self._guard = MemoryGuard(machine_memory_mib() if total_memory_mib is None else total_memory_mib, memory_share)
+        self._runner: IRunner = runner or ProcessRunner(
+            reactor,
+            directory,
+            cluster=cluster,
+            wall=wall,
+            secret=secret,
+            ports=PortPool(port_locks or lock_directory(), port_range, wall=wall, rest_secs=port_rest_secs),
+        )
+        self._services: dict[str, LocalService] = {}
+        # Those of deleted services too, as long as something of them is left.
+        self._instances: dict[str, LocalInstance] = {}
+        self._changes: Topic[None] = Topic()
+        self._publishing: IDelayedCall | None = None
+        self._keeper = Keeper(
+            reactor,
+            self._services,
+            guard=self._guard,
+            runner=self._runner,
+            wall=wall,
+            started=self._look_after,
+            changed=self._publish,
+        )
+
+    def startService(self) -> Deferred[None]:
+        """Take over the instances of an earlier server. Fires when they can be listed."""
+        super().startService()
+        return Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop the instances, all at the same time, or leave them, as C{on_stop} says. Fires when nothing of them is left;
+        cancelling it kills what is there without waiting any longer.
+        """
+        super().stopService()
+        self._keeper.stop()
+        if self._publishing is not None:
+            self._publishing.cancel()
+            self._publishing = None
+        if self._on_stop == "leave":
+            for instance in self._instances.values():
+                instance.leave()
+            self._forget_all()
+            return succeed(None)
+        stopping: Deferred[None] = Deferred(self._stop_now)
+        killing = [
+            instance.kill(min(instance.grace_secs, self._stop_grace_secs))
+            for instance in tuple(self._instances.values())
+        ]
+        _pass_on(killing, stopping, None)
+        return stopping.addBoth(self._stopped)
+
+    def services(self) -> Deferred[Mapping[ServiceRecord, ServiceInstances]]:
+        """See L{IScheduler}."""
+        return succeed({entry.record(): entry.view() for entry in self._services.values()})
+
+    def create(self, service: Service) -> Deferred[bool]:
+        """See L{IScheduler}."""
+        return execute(self._create, service)
+
+    def scale(self, service_id: str, instances: int, force: bool = False) -> Deferred[None]:  # noqa: ARG002
+        """See L{IScheduler}. Nothing is ever pending here, so C{force} has no meaning."""
+        entry = self._services.get(service_id)
+        if entry is None:
+            return fail(ServiceNotFound(f"There is no service {service_id} on this machine"))
+        if entry.requested != instances:
+            entry.requested = max(0, instances)
+            self._publish()
+            self._keeper.turn()
+        return succeed(None)
+
+    def kill(self, instance: Instance) -> Deferred[KillResult]:
+        """See L{IScheduler}."""
+        return self._kill(instance.service_id, instance.id, "Successfully killed instance")
+
+    def signal(self, service_id: str, instance_id: str, signal: Signal) -> Deferred[KillResult]:
+        """See L{IScheduler}. C{FORCE_KILL} also cuts the grace period of a kill that is under way short."""
+        done = f"{signal.value} successfully sent to {instance_id}"
+        if signal is not Signal.EXPIRE:
+            return self._kill(service_id, instance_id, done, force=signal is Signal.FORCE_KILL)
+        instance = self._find(service_id, instance_id)
+        if isinstance(instance, KillResult):
+            return succeed(instance)
+        instance.expire()
+        return succeed(
+            KillResult(service_id=service_id, instance_id=instance_id, killed=False, message=done, status=200)
+        )
+
+    def delete(self, service_id: str) -> Deferred[DeleteResult]:
+        """See L{IScheduler}. The service is forgotten at once, so it can be created again meanwhile."""
+        entry = self._services.pop(service_id, None)
+        if entry is None:
+            return succeed(
+                DeleteResult(
+                    result="no-such-service-exists", message=f"There is no service {service_id} on this machine"
+                )
+            )
+        self._publish()
+        deleted: Deferred[DeleteResult] = Deferred()
+        killing = [instance.kill(instance.grace_secs) for instance in tuple(entry.instances.values())]
+        _pass_on(killing, deleted, DeleteResult(result="deleted", message=f"Deleted {service_id}"))
+        return deleted
+
+    def validate(self, description: ServiceDescription) -> None:
+        """See L{IScheduler}."""
+        check_runs_here(description, user=self._user)
+
+    def log_entries(self, service_id: str, instance_id: str, directory: str) -> Deferred[tuple[LogEntry, ...]]:
+        """See L{IScheduler}. Answers for an ended instance as long as its files are kept."""
+        return self._in_thread(entries, self._runner.path(service_id, instance_id), directory)
+
+    def log_path(self, service_id: str, instance_id: str, path: str) -> Deferred[str]:
+        """See L{IScheduler}. Answers for an ended instance as long as its files are kept."""
+        return self._in_thread(file_path, self._runner.path(service_id, instance_id), path)
+
+    def usage(self, service_id: str) -> Usage | None:
+        """See L{IScheduler}."""
+        entry = self._services.get(service_id)
+        if entry is None:
+            return None
+        return Usage(cpus=entry.service.description.cpus, mem=entry.service.description.mem)
+
+    def deployment_error_config(self, service_id: str) -> Mapping[str, int]:  # noqa: ARG002
+        """See L{IScheduler}. There is only one host here."""
+        return {"min-failed-instances": 2, "min-hosts": 1}
+
+    def subscribe(self, changed: Callable[[], object]) -> None:
+        """See L{IScheduler}."""
+        self._changes.subscribe(lambda _: changed())
+
+    def state(self) -> Mapping[str, object]:
+        """See L{IScheduler}."""
+        now = self._reactor.seconds()
+        return {
+            "type": "LocalScheduler",
+            "directory": str(self._directory),
+            "memory": {"limit-mib": self._guard.limit_mib, "promised-mib": self._guard.promised_mib},
+            "services": {
+                service_id: {
+                    "requested": entry.requested,
+                    "instances": {each.id: each.phase.value for each in entry.instances.values()},
+                    "failed": [each.id for each in entry.failed],
+                    "pause-secs": round(entry.backoff.remaining_secs(now), 3),
+                    "queued-reason": entry.record().queued_reason,
+                    "deployment-error": entry.impossible,
+                }
+                for service_id, entry in sorted(self._services.items())
+            },
+        }
+
+    def changed(self, instance: LocalInstance) -> None:
+        """An instance shows another face."""
+        entry = self._services.get(instance.running.service_id)
+        if entry is not None and instance.phase is Phase.HEALTHY:
+            entry.healthy()
+        self._publish()
+
+    def ended(self, instance: LocalInstance) -> None:
+        """An instance is on its way out; its place may be filled."""
+        entry = self._services.get(instance.running.service_id)
+        if entry is not None and instance.id in entry.instances and instance.ending is not Ending.KILLED:
+            failed = instance.ending is Ending.FAILED
+            if instance.ending is Ending.PORT_TAKEN:
+                failed = not entry.port_conflict()
+            if failed:
+                self._log.warn("{id} failed: {message}", id=instance.id, message=instance.view().message)
+                entry.fail(instance.view())
+            if instance.ending is not Ending.PORT_TAKEN or failed:
+                entry.backoff.failed(self._reactor.seconds(), started_at=instance.started_at)
+        self._publish()
+        self._keeper.turn()
+
+    def gone(self, instance: LocalInstance) -> None:
+        """Nothing is left of an instance."""
+        self._guard.give_back(instance.id)
+        self._instances.pop(instance.id, None)
+        entry = self._services.get(instance.running.service_id)
+        if entry is not None:
+            entry.instances.pop(instance.id, None)
+        self._publish()
+        self._keeper.turn()
+
+    async def _start(self) -> None:
+        if not hasattr(os, "pidfd_open"):
+            raise RuntimeError(
+                "Local instances need Linux 5.3 or later: this system cannot watch processes by descriptor"
+            )
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for running in await self._runner.adopt():
+            service = self._describe(running.service_id)
+            if service is None:
+                self._log.warn("{id} runs, but nothing is known of its service; it is left alone", id=running.id)
+                running.leave()
+                continue
+            entry = self._services.setdefault(service.id, self._entry(service))
+            entry.requested += 1
+            self._look_after(entry, running)
+
+    def _entry(self, service: Service) -> LocalService:
+        return LocalService(service, impossible=self._guard.impossibility(service.description.mem))
+
+    def _create(self, service: Service) -> bool:
+        if service.id in self._services:
+            return False
+        if not self.running:
+            raise ShuttingDown("Waiter is stopping and starts no services")
+        self.validate(service.description)
+        entry = self._entry(service)
+        entry.requested = 1
+        self._services[service.id] = entry
+        self._publish()
+        self._keeper.turn()
+        return True
+
+    def _look_after(self, entry: LocalService, running: IRunning) -> None:
+        instance = LocalInstance(self._reactor, entry.service, running, probe=self._probe, wall=self._wall)
+        self._guard.promise(instance.id, entry.service.description.mem)
+        self._instances[instance.id] = instance
+        entry.instances[instance.id] = instance
+        instance.begin(self)
+        self._publish()
+
+    def _find(self, service_id: str, instance_id: str) -> LocalInstance | KillResult:
+        """An instance that runs, or the answer that says why it cannot be signalled."""
+        entry = self._services.get(service_id)
+        instance = None if entry is None else entry.instances.get(instance_id)
+        if instance is not None and instance.active:
+            return instance
+        status, message = 404, f"There is no instance {instance_id}"
+        if entry is None:
+            message = f"There is no service {service_id} on this machine"
+        elif instance is not None or self._runner.path(service_id, instance_id) is not None:
+            status, message = 400, f"{instance_id} is already dead or being killed"
+        return KillResult(service_id=service_id, instance_id=instance_id, killed=False, message=message, status=status)
+
+    def _kill(self, service_id: str, instance_id: str, done: str, *, force: bool = False) -> Deferred[KillResult]:
+        entry = self._services.get(service_id)
+        instance = None if entry is None else entry.instances.get(instance_id)
+        if entry is None or instance is None or not (instance.active or (force and instance.ending is Ending.KILLED)):
+            answer = self._find(service_id, instance_id)
+            return succeed(answer) if isinstance(answer, KillResult) else fail(NotFound(instance_id))
+        if instance.active:
+            entry.requested = max(0, entry.requested - 1)
+        killed: Deferred[KillResult] = Deferred()
+        result = KillResult(service_id=service_id, instance_id=instance_id, killed=True, message=done, status=200)
+        _pass_on([instance.kill(0 if force else instance.grace_secs)], killed, result)
+        return killed
+
+    def _stop_now(self, _: Deferred[None]) -> None:
+        for instance in tuple(self._instances.values()):
+            instance.running.force()
+
+    def _stopped(self, result: Any) -> Any:
+        self._forget_all()
+        return result
+
+    def _forget_all(self) -> None:
+        self._runner.close()
+        self._services.clear()
+        self._instances.clear()
+
+    def _in_thread(self, what: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), what, *arguments)
+
+    def _publish(self) -> None:
+        if self._publishing is None and self.running:
+            self._publishing = self._reactor.callLater(0, self._publish_now)
+
+    def _publish_now(self) -> None:
+        self._publishing = None
+        self._changes.publish(None)
+
+
+def _pass_on(killing: Sequence[Deferred[None]], asked: Deferred[T], answer: T) -> None:
+    """Answer when all kills are done, unless whoever asked has gone away."""
+    DeferredList(killing).addCallback(lambda _: None if asked.called else asked.callback(answer))
+
+
+def _own_user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        # A user without a name, as containers have.
+        return str(os.geteuid())

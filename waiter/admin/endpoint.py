@@ -73,7 +73,7 @@ def media_of(request: Request) -> Media:
 
 def cid_of(request: Request) -> str:
     """The correlation id of a request that has come through L{ApiResource}."""
-    return str(request.responseHeaders.getRawHeaders("x-cid", [""])[0])
+    return shown(request.responseHeaders.getRawHeaders(b"x-cid", [b""])[0]) or ""
 
 
 def gathered(clock: IReactorTime, pieces: Iterator[T]) -> Deferred[list[T]]:
@@ -223,12 +223,15 @@ class ApiResource(Resource):
         area = self._areas.get(segments[0], self._other)
         try:
             b"/".join(segments).decode()
-            area.klein.resource().render(request)
         except UnicodeDecodeError:
             self._refuse(area, request, NotFound("Not found"))
-        except Exception as error:  # noqa: BLE001 - whatever fails, the client is told and the others are served
-            # Werkzeug parses the Host header before any of our handlers are asked.
-            self._refuse(area, request, BadRequest("Bad request") if isinstance(error, HTTPException) else error)
+            return NOT_DONE_YET
+        try:
+            request.getRequestHostname().decode("ascii")
+            area.klein.resource().render(request)
+        except (HTTPException, UnicodeDecodeError):
+            # The Host header is parsed before any handler is asked.
+            self._refuse(area, request, BadRequest("The Host header is malformed."))
         return NOT_DONE_YET
 
     def _refuse(self, area: Routes, request: Request, error: Exception) -> None:

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from twisted.internet.interfaces import IPullProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.web.http import PARTIAL_CONTENT, REQUESTED_RANGE_NOT_SATISFIABLE
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -15,6 +15,7 @@ from zope.interface import implementer
 from waiter.errors import NotFound
 
 _CHUNK = 64 * 1024
+_NO_FILE = "There is no such file."
 _RANGE = re.compile(rb"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
 # More digits than any file has bytes.
 _MAX_DIGITS = 18
@@ -30,11 +31,12 @@ class LogFile(Resource):
 
     isLeaf = True
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, clock: IReactorTime, path: str) -> None:
         """
         @param path: absolute, without symbolic links.
         """
         super().__init__()
+        self._clock = clock
         self._path = path
 
     def render_GET(self, request: Request) -> int:
@@ -66,7 +68,7 @@ class LogFile(Resource):
             request.finish()
         else:
             file.seek(start)
-            FilePart(request, file, end - start).start()
+            FilePart(self._clock, request, file, end - start).start()
         return NOT_DONE_YET
 
 
@@ -80,14 +82,13 @@ def open_regular(path: str) -> BinaryIO:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        raise NotFound("There is no such file.") from None
-    file = os.fdopen(descriptor, "rb", buffering=0)
+    except (OSError, ValueError):
+        raise NotFound(_NO_FILE) from None
     opened = str(Path(f"/proc/self/fd/{descriptor}").readlink())
     if not stat.S_ISREG(os.fstat(descriptor).st_mode) or opened != path:
-        file.close()
-        raise NotFound("There is no such file.")
-    return file
+        os.close(descriptor)
+        raise NotFound(_NO_FILE)
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 def byte_range(header: bytes | None, size: int) -> tuple[int, int] | None:
@@ -111,42 +112,65 @@ def byte_range(header: bytes | None, size: int) -> tuple[int, int] | None:
     return None
 
 
-@implementer(IPullProducer)
+@implementer(IPushProducer)
 class FilePart:
     """Sends some bytes of a file, as fast as the client takes them."""
 
-    def __init__(self, request: Request, file: BinaryIO, length: int) -> None:
+    def __init__(self, clock: IReactorTime, request: Request, file: BinaryIO, length: int) -> None:
         """
         @param file: unbuffered, at the first byte to be sent.
         """
+        self._clock = clock
         self._request = request
         self._file = file
         self._left = length
+        self._next: IDelayedCall | None = None
+        self._paused = False
 
     def start(self) -> None:
         """Begin to send; ends the request."""
-        self._request.notifyFinish().addBoth(lambda _: self._file.close())
-        self._request.registerProducer(self, False)
+        self._request.notifyFinish().addBoth(lambda _: self.stopProducing())
+        self._request.registerProducer(self, True)
+        self.resumeProducing()
 
     def resumeProducing(self) -> None:
-        """Send the next piece."""
-        if self._file.closed:
-            return
+        """Go on."""
+        self._paused = False
+        if self._next is None and not self._file.closed:
+            self._next = self._clock.callLater(0, self._send)
+
+    def pauseProducing(self) -> None:
+        """Send nothing for now."""
+        self._paused = True
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def stopProducing(self) -> None:
+        """Let go of the file: all is sent, or the client has gone."""
+        self.pauseProducing()
+        self._file.close()
+
+    def _send(self) -> None:
+        self._next = None
         try:
             data = self._file.read(min(_CHUNK, self._left))
         except OSError:
             data = b""
+        self._left -= len(data)
+        if data:
+            # This may pause or stop us.
+            self._request.write(data)
+        if self._file.closed:
+            return
         if not data:
             # It was cut off: the client must not take the next answer on this connection for the rest of this one.
             self._request.unregisterProducer()
             self._request.loseConnection()
-            return
-        self._left -= len(data)
-        self._request.write(data)
-        if self._left == 0:
+            self.stopProducing()
+        elif self._left == 0:
             self._request.unregisterProducer()
             self._request.finish()
-
-    def stopProducing(self) -> None:
-        """Let go of the file: the client has gone."""
-        self._file.close()
+            self.stopProducing()
+        elif not self._paused:
+            self.resumeProducing()

@@ -46,7 +46,7 @@ class Logs:
         @raise NotFound: no such service, instance or file.
         """
         self._check(request, service_id)
-        return LogFile(await self._parts.scheduler.log_path(service_id, instance_id, path))
+        return LogFile(self._parts.clock, await self._parts.scheduler.log_path(service_id, instance_id, path))
 
     def _check(self, request: Request, service_id: str) -> None:
         principal = self._parts.principal(request)

@@ -80,7 +80,7 @@ def shown(value: bytes | None) -> str | None:
 
 def internal_error(error: BaseException) -> WaiterError:
     """What a caller is told of an exception that nobody expected."""
-    return WaiterError(f"Internal error: {error or type(error).__name__}")
+    return WaiterError(f"Internal error: {str(error) or type(error).__name__}")
 
 
 def render_error(error: WaiterError, context: ErrorContext, media: Media) -> tuple[bytes, bytes]:

@@ -61,6 +61,8 @@ def instance_environment(
     if ports:
         own["PORT"] = str(ports[0])
     own |= {f"PORT{index}": str(port) for index, port in enumerate(ports)}
+    if description.metric_group is not None:
+        own["WAITER_METRIC_GROUP"] = description.metric_group
     if token is not None:
         own["WAITER_TOKEN"] = token
     return inherited(parent) | given | own

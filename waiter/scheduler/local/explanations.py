@@ -58,6 +58,6 @@ def port_taken(port: int, exit_code: int | None) -> str:
     )
 
 
-def not_started(problem: OSError) -> str:
+def not_started(problem: Exception) -> str:
     """The operating system refused."""
-    return f"It could not be started: {problem.strerror or problem}."
+    return f"It could not be started: {getattr(problem, 'strerror', None) or problem}."

@@ -18,6 +18,11 @@ def _tuple(ports: Iterable[int]) -> tuple[int, ...]:
     return tuple(ports)
 
 
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: read-only mappings and sets."""
+    return dict(value) if isinstance(value, Mapping) else sorted(value)
+
+
 class UnreadableRecord(Exception):
     """There is no record, or it says nothing."""
 
@@ -64,7 +69,7 @@ class InstanceRecord:
     def to_json(self) -> bytes:
         """The text of C{instance.json}."""
         values = attrs.asdict(self, recurse=False)
-        text = json.dumps({outside_name(key): value for key, value in values.items()}, indent=1, default=dict)
+        text = json.dumps({outside_name(key): value for key, value in values.items()}, indent=1, default=_plain)
         return f"{text}\n".encode()
 
     @classmethod

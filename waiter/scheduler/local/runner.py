@@ -90,7 +90,8 @@ class ProcessRunner:
         directory = InstanceDirectory(self._directory / service.id / instance_id)
         try:
             return self._start(service, instance_id, directory, lease)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # ValueError: a text that no command line or environment can hold.
             self._ports.abandon(lease)
             self._retention.delete(directory)
             raise CannotStart(not_started(error), temporary=False) from error
@@ -150,6 +151,7 @@ class ProcessRunner:
             directory.write(record)
             running = self._follow(record, directory, lease, own=True)
         except OSError:
+            # Out of disk or descriptors.
             kill_unwatched(pid)
             raise
         self._reactor.callInThread(directory.sync)

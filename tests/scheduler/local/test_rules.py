@@ -1,0 +1,228 @@
+"""The pure rules of the local scheduler."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.scheduler.local.fakes import service
+from waiter.errors import ServiceForbidden, ServiceMisconfigured
+from waiter.scheduler.local import explanations
+from waiter.scheduler.local.backoff import Backoff
+from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
+from waiter.scheduler.local.memory import MemoryGuard, machine_memory_mib
+from waiter.scheduler.local.probing import FailedChecks, starting_pause
+from waiter.scheduler.local.validation import check_runs_here
+
+
+class StartingPauseTests(SynchronousTestCase):
+    @given(st.floats(min_value=0, max_value=3600))
+    def test_anInstanceIsNoticedSoonAfterItBecomesHealthy(self, ready_at):
+        now = 0.005
+        while now < ready_at:
+            now += starting_pause(now)
+        self.assertLessEqual(now - ready_at, max(0.005, min(1.0, 0.08 * ready_at)) + 1e-6)
+
+    def test_aMinuteOfStartingTakesNoMoreThanAHundredAndFiftyChecks(self):
+        now, checks = 0.005, 0
+        while now < 60:
+            now += starting_pause(now)
+            checks += 1
+        self.assertLess(checks, 150)
+
+
+class FailedChecksTests(SynchronousTestCase):
+    def too_many(self, times):
+        checks = FailedChecks()
+        for now in times:
+            checks = checks.another(now)
+        return checks.too_many(times[-1], interval_secs=10, max_failures=3)
+
+    def test_failuresMustSpanTheTimeThatChecksAtTheIntervalWouldTake(self):
+        self.assertFalse(self.too_many([5, 6, 7, 8]))
+        self.assertTrue(self.too_many([5, 6, 7, 25]))
+
+    def test_fewFailuresAreNotEnoughHoweverLongTheyLast(self):
+        self.assertFalse(self.too_many([0, 100]))
+
+    def test_oneFailureIsEnoughWhereOneIsAllowed(self):
+        self.assertTrue(FailedChecks().another(3).too_many(3, interval_secs=10, max_failures=1))
+
+
+class BackoffTests(SynchronousTestCase):
+    def test_pausesGrowByTheFactorUpToAMinute(self):
+        backoff, now, pauses = Backoff(2), 100.0, []
+        for _ in range(11):
+            backoff.failed(now, started_at=now)
+            pauses.append(round(backoff.remaining_secs(now), 3))
+            now += 1000
+        self.assertEqual(pauses, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60, 60])
+
+    def test_instancesOfOneBatchLengthenThePauseOnce(self):
+        backoff = Backoff(2)
+        for _ in range(5):
+            backoff.failed(10.0, started_at=9.0)
+        self.assertAlmostEqual(backoff.remaining_secs(10.0), 0.2)
+
+    def test_aHealthyInstanceEndsThePauses(self):
+        backoff = Backoff(3)
+        backoff.failed(1, started_at=1)
+        backoff.failed(2, started_at=2)
+        backoff.healthy()
+        self.assertEqual(backoff.remaining_secs(2), 0)
+        backoff.failed(3, started_at=3)
+        self.assertAlmostEqual(backoff.remaining_secs(3), 0.2)
+
+    @given(st.floats(min_value=1, max_value=100), st.integers(min_value=1, max_value=60))
+    def test_noPauseIsLongerThanAMinute(self, factor, failures):
+        backoff = Backoff(factor)
+        for now in range(failures):
+            backoff.failed(now, started_at=now)
+        self.assertLessEqual(backoff.remaining_secs(failures - 1), 60)
+        self.assertGreaterEqual(backoff.remaining_secs(failures - 1), 0.2 - 1e-9)
+
+
+class MemoryGuardTests(SynchronousTestCase):
+    def test_whatIsPromisedStaysWithinTheShare(self):
+        guard = MemoryGuard(1000, 0.8)
+        guard.promise("a", 500)
+        self.assertIsNone(guard.refusal(300))
+        refusal = guard.refusal(301)
+        self.assertIn("needs 301 MiB and 300 MiB are free", refusal)
+        self.assertIn("80%", refusal)
+
+    def test_whatIsGivenBackIsFree(self):
+        guard = MemoryGuard(1000, 0.8)
+        guard.promise("a", 800)
+        guard.give_back("a")
+        guard.give_back("a")
+        self.assertIsNone(guard.refusal(800))
+
+    def test_moreThanTheShareIsNeverPossible(self):
+        guard = MemoryGuard(1000, 0.8)
+        self.assertIsNone(guard.impossibility(800))
+        self.assertIn("An instance needs 801 MiB", guard.impossibility(801))
+
+    def test_whatOtherServersPromisedCounts(self):
+        guard = MemoryGuard(1000, 0.8, elsewhere=lambda: 700)
+        self.assertIsNotNone(guard.refusal(101))
+        self.assertIsNone(guard.refusal(100))
+
+    def test_theMachineHasMemory(self):
+        self.assertGreater(machine_memory_mib(), 16)
+
+
+class EnvironmentTests(SynchronousTestCase):
+    def environment(self, parent=None, **parameters):
+        described = service(env={"COLOUR": "blue", "PATH": "/opt", "WAITER_CONFIG_TOKEN": "t"}, **parameters)
+        return instance_environment(
+            described.description,
+            parent={"PATH": "/bin", "LANG": "C", "LC_ALL": "C.UTF-8", "TZ": "UTC", "AWS_SECRET": "x", "HOME": "/root"}
+            if parent is None
+            else parent,
+            cluster="here",
+            service_id=described.id,
+            instance_id=f"{described.id}.1",
+            ports=(10001, 10002),
+            sandbox="/work",
+            password="secret",
+        )
+
+    def test_onlyTheNamedVariablesAreInherited(self):
+        environment = self.environment()
+        self.assertNotIn("AWS_SECRET", environment)
+        self.assertEqual([environment[name] for name in ("LANG", "LC_ALL", "TZ")], ["C", "C.UTF-8", "UTC"])
+
+    def test_theDescriptionWinsOverWhatIsInherited(self):
+        environment = self.environment()
+        self.assertEqual((environment["COLOUR"], environment["PATH"]), ("blue", "/opt"))
+
+    def test_waiterSaysWhoAndWhereTheInstanceIs(self):
+        environment = self.environment(concurrency_level=3, cpus=0.1, mem=128, metric_group="blue")
+        expected = {
+            "HOME": "/work",
+            "LOGNAME": "tester",
+            "USER": "tester",
+            "MESOS_SANDBOX": "/work",
+            "WAITER_SANDBOX": "/work",
+            "WAITER_CLUSTER": "here",
+            "WAITER_CONCURRENCY_LEVEL": "3",
+            "WAITER_CPUS": "0.1",
+            "WAITER_MEM_MB": "128",
+            "WAITER_METRIC_GROUP": "blue",
+            "WAITER_PASSWORD": "secret",
+            "WAITER_SERVICE_ID": "waiter-service-a",
+            "WAITER_INSTANCE_ID": "waiter-service-a.1",
+            "WAITER_USERNAME": "waiter",
+            "WAITER_TOKEN": "t",
+            "PORT": "10001",
+            "PORT0": "10001",
+            "PORT1": "10002",
+        }
+        self.assertEqual({name: environment.get(name) for name in expected}, expected)
+        self.assertNotIn("WAITER_CONFIG_TOKEN", environment)
+
+    def test_thereIsAlwaysAPath(self):
+        described = service()
+        environment = instance_environment(
+            described.description,
+            parent={},
+            cluster="",
+            service_id="a",
+            instance_id="a.1",
+            ports=(),
+            sandbox="/",
+            password="",
+        )
+        self.assertIn("/bin", environment["PATH"])
+
+    def test_passwordsDifferByServiceAndStayTheSame(self):
+        self.assertEqual(service_password(b"s", "a"), service_password(b"s", "a"))
+        self.assertNotEqual(service_password(b"s", "a"), service_password(b"s", "b"))
+        self.assertNotEqual(service_password(b"s", "a"), service_password(b"t", "a"))
+
+    def test_thePasswordIsNotWrittenToDisk(self):
+        self.assertEqual(without_secrets({"WAITER_PASSWORD": "x", "A": "b"}), {"A": "b"})
+
+
+class ExplanationTests(SynchronousTestCase):
+    def test_aCommandThatIsNotThereIsNamedAsSuch(self):
+        self.assertEqual(
+            explanations.exited(127, age_secs=0.04, was_healthy=False),
+            "The command ended with exit code 127 (the command was not found) 0.0 s after its start, before it passed a "
+            "health check.",
+        )
+
+    def test_aSignalIsNamed(self):
+        self.assertIn("exit code 137 (ended by SIGKILL)", explanations.exited(137, age_secs=1, was_healthy=True))
+        self.assertIn("exit code 255 ", explanations.exited(255, age_secs=1, was_healthy=True))
+
+    def test_aCommandThatGoesToTheBackgroundIsToldToStay(self):
+        self.assertIn("foreground", explanations.exited(0, age_secs=1, was_healthy=False))
+
+    def test_anUnknownExitCodeIsCalledUnknown(self):
+        self.assertIn("an unknown exit code", explanations.exited(None, age_secs=1, was_healthy=True))
+
+    def test_theLastCheckIsQuoted(self):
+        text = explanations.never_passed(grace_secs=30, last_check="GET http://127.0.0.1:1/ was answered with 404")
+        self.assertIn("grace period of 30 s", text)
+        self.assertIn("was answered with 404", text)
+
+
+class ValidationTests(SynchronousTestCase):
+    def check(self, **parameters):
+        check_runs_here(service(**parameters).description, user="tester")
+
+    def test_aPlainServiceRuns(self):
+        self.check()
+
+    def test_anotherUserIsRefused(self):
+        error = self.assertRaises(ServiceForbidden, self.check, run_as_user="alice")
+        self.assertIn("cannot run as user 'alice'", error.message)
+
+    def test_tlsInstancesAreRefused(self):
+        for parameters in (
+            {"backend_proto": "https"},
+            {"health_check_proto": "https", "ports": 2, "health_check_port_index": 1},
+        ):
+            error = self.assertRaises(ServiceMisconfigured, self.check, **parameters)
+            self.assertIn("use http", error.message)

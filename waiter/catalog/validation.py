@@ -65,7 +65,8 @@ def describe(
     is made of JSON's types and cannot be changed.
 
     @param given: parameters under their outside names.
-    @param defaults: what stands for parameters that are not given, before the built-in defaults.
+    @param defaults: what stands for parameters that are not given, before the built-in defaults; the keys of its
+        metadata are in lower case, as from L{coerced_defaults}.
     @raise ServiceMisconfigured: with a sentence for each thing that is wrong, and in C{details["issue"]} the parameters
         it is about.
     """
@@ -154,7 +155,8 @@ def _with_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
     for name in _MERGED:
         below, above = defaults.get(name), given.get(name)
         if isinstance(below, Mapping) and isinstance(above, Mapping):
-            effective[name] = {**below, **above}
+            covered = _lowered(above) if name == "metadata" else above
+            effective[name] = {**{key: word for key, word in below.items() if key not in covered}, **above}
     most = given.get("max-instances")
     least = defaults.get("min-instances")
     if "min-instances" not in given and _is_number(most) and _is_number(least) and 1 <= most < least:
@@ -180,8 +182,8 @@ def _core(given: Mapping[str, Any], description: ServiceDescription) -> Mapping[
     return FrozenDict(core)
 
 
-def _lowered(mapping: Mapping[str, str]) -> frozenset[str]:
-    return frozenset(key.lower() for key in mapping)
+def _lowered(mapping: Mapping[Any, Any]) -> frozenset[str]:
+    return frozenset(key.lower() for key in mapping if isinstance(key, str))
 
 
 def _plain(value: Any) -> Any:

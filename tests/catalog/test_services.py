@@ -1,0 +1,195 @@
+"""L{waiter.catalog.services}."""
+
+import json
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from waiter.catalog.interface import IStore, StoreUnusable
+from waiter.catalog.memory import MemoryStore
+from waiter.catalog.services import KEY_PREFIX, Constraints, ServiceCatalog
+from waiter.errors import ServiceMisconfigured, ServiceUnavailable
+
+GIVEN = {"cmd": "run", "cpus": 1, "mem": 64.0, "run-as-user": "alice", "version": "v1", "env": {"A": "1"}}
+
+
+@implementer(IStore)
+class SlowStore(MemoryStore):
+    """A store whose writes wait until the test lets them happen, or fail."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes = []
+
+    def put(self, key, value, expected_version=None):
+        gate = Deferred()
+        self.writes.append((key, gate))
+        return gate.addCallback(lambda _: MemoryStore.put(self, key, value, expected_version))
+
+
+class CatalogTestCase(SynchronousTestCase):
+    def setUp(self):
+        self.store = MemoryStore()
+        self.store.startService()
+
+    def started(self, store=None, **kwargs):
+        catalog = ServiceCatalog(store or self.store, **kwargs)
+        self.successResultOf(catalog.startService())
+        return catalog
+
+
+class DescribeTests(CatalogTestCase):
+    def test_aServiceHasItsIdCoreAndDescription(self):
+        service = self.started(prefix="mine-", defaults={"ports": 2}).describe({**GIVEN, "name": "Demo"})
+        self.assertRegex(service.id, r"\Amine-demo-[0-9a-f]{32}\Z")
+        self.assertEqual(service.core["mem"], 64)
+        self.assertEqual((service.description.ports, service.description.name), (2, "Demo"))
+
+    def test_whatDoesNotHoldIsRefused(self):
+        catalog = self.started(constraints=Constraints(cpus=0.5))
+        self.assertRaises(ServiceMisconfigured, catalog.describe, GIVEN)
+
+    def test_describingMakesNothingKnown(self):
+        catalog = self.started()
+        service = catalog.describe(GIVEN)
+        self.assertIsNone(catalog.get(service.id))
+        self.assertEqual(dict(catalog.services), {})
+
+    def test_wrongDefaultsAndPrefixesAreNoticedAtOnce(self):
+        self.assertRaises(ServiceMisconfigured, ServiceCatalog, self.store, defaults={"ports": 99})
+        for prefix in ("", "a.b-", "A-", "a/b"):
+            self.assertRaises(ValueError, ServiceCatalog, self.store, prefix=prefix)
+
+
+class RememberTests(CatalogTestCase):
+    def test_whenRemembered_itIsKnownAndStored(self):
+        catalog = self.started()
+        service = catalog.describe(GIVEN)
+        self.assertIs(self.successResultOf(catalog.remember(service)), service)
+        self.assertIs(catalog.get(service.id), service)
+        self.assertEqual(list(catalog.services), [service.id])
+        value, _ = self.successResultOf(self.store.get(KEY_PREFIX + service.id))
+        self.assertEqual(json.loads(value), {"core": {**GIVEN, "mem": 64}})
+
+    def test_itIsKnownOnlyWhenItIsStored(self):
+        store = SlowStore()
+        store.startService()
+        catalog = self.started(store)
+        service = catalog.describe(GIVEN)
+        remembering = catalog.remember(service)
+        self.assertNoResult(remembering)
+        self.assertIsNone(catalog.get(service.id))
+        [(_, gate)] = store.writes
+        remembering.addCallback(lambda remembered: self.assertIs(catalog.get(service.id), remembered))
+        gate.callback(None)
+        self.successResultOf(remembering)
+
+    def test_whenManyAskAtOnce_itIsWrittenOnceForAll(self):
+        store = SlowStore()
+        store.startService()
+        catalog = self.started(store)
+        waits = [catalog.remember(catalog.describe(GIVEN)) for _ in range(5)]
+        other = catalog.remember(catalog.describe({**GIVEN, "version": "v2"}))
+        self.assertEqual(len(store.writes), 2)
+        store.writes[0][1].callback(None)
+        self.assertEqual(len({id(self.successResultOf(wait)) for wait in waits}), 1)
+        self.assertNoResult(other)
+
+    def test_whenItIsKnown_nothingIsWritten(self):
+        store = SlowStore()
+        store.startService()
+        catalog = self.started(store)
+        first = catalog.remember(catalog.describe(GIVEN))
+        store.writes[0][1].callback(None)
+        again = self.successResultOf(catalog.remember(catalog.describe(GIVEN)))
+        self.assertIs(again, self.successResultOf(first))
+        self.assertEqual(len(store.writes), 1)
+
+    def test_whenOneStopsWaiting_theOthersDoNotNotice(self):
+        store = SlowStore()
+        store.startService()
+        catalog = self.started(store)
+        one, other = (catalog.remember(catalog.describe(GIVEN)) for _ in range(2))
+        one.cancel()
+        self.failureResultOf(one, CancelledError)
+        store.writes[0][1].callback(None)
+        self.successResultOf(other)
+
+    def test_whenItCannotBeStored_everybodyIsToldAndTheNextTriesAgain(self):
+        store = SlowStore()
+        store.startService()
+        catalog = self.started(store)
+        service = catalog.describe(GIVEN)
+        waits = [catalog.remember(service) for _ in range(2)]
+        store.writes[0][1].errback(StoreUnusable("the disk is full"))
+        for wait in waits:
+            error = self.failureResultOf(wait, ServiceUnavailable).value
+            self.assertIn("the disk is full", error.message)
+        self.assertIsNone(catalog.get(service.id))
+        self.assertEqual(len(self.flushLoggedErrors(StoreUnusable)), 1)
+        again = catalog.remember(service)
+        store.writes[1][1].callback(None)
+        self.successResultOf(again)
+
+    def test_whenTheStoreFailsAtOnce_theNextTriesAgain(self):
+        catalog = self.started()
+        self.store.stopService()
+        service = catalog.describe(GIVEN)
+        self.failureResultOf(catalog.remember(service), ServiceUnavailable)
+        self.flushLoggedErrors(StoreUnusable)
+        self.store.startService()
+        self.successResultOf(catalog.remember(service))
+
+
+class LoadTests(CatalogTestCase):
+    def test_whatWasRememberedIsKnownAfterARestart(self):
+        catalog = self.started()
+        services = [catalog.describe({**GIVEN, "version": f"v{i}"}) for i in range(200)]
+        for service in services:
+            self.successResultOf(catalog.remember(service))
+        again = self.started()
+        self.assertEqual(set(again.services), {service.id for service in services})
+        for service in services:
+            self.assertEqual(again.get(service.id).core, service.core)
+            self.assertEqual(again.get(service.id).description, service.description)
+
+    def test_theDefaultsOfNowHold(self):
+        catalog = self.started(defaults={"ports": 2})
+        service = self.successResultOf(catalog.remember(catalog.describe(GIVEN)))
+        self.assertEqual(self.started(defaults={"ports": 3}).get(service.id).description.ports, 3)
+
+    def test_whatDoesNotHoldAnyMoreIsLoggedAndLeftOut(self):
+        catalog = self.started()
+        good = self.successResultOf(catalog.remember(catalog.describe(GIVEN)))
+        bad = self.successResultOf(catalog.remember(catalog.describe({**GIVEN, "cpus": 8})))
+        for key, value in [
+            ("a", b"\xff"),
+            ("b", b"[]"),
+            ("c", b"{}"),
+            ("d", b'{"core": 1}'),
+            ("e", b""),
+            ("f", b"null"),
+        ]:
+            self.successResultOf(self.store.put(KEY_PREFIX + key, value))
+        events = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        again = self.started(constraints=Constraints(cpus=4))
+        self.assertEqual(list(again.services), [good.id])
+        self.assertEqual({event["service_id"] for event in events}, {bad.id, *"abcdef"})
+
+    def test_otherRecordsAreNotRead(self):
+        self.successResultOf(self.store.put("token/x", b"{}"))
+        self.assertEqual(dict(self.started().services), {})
+
+    def test_whenThePrefixChanged_aServiceKeepsItsId(self):
+        service = self.started().describe(GIVEN)
+        self.successResultOf(self.started().remember(service))
+        again = self.started(prefix="other-")
+        self.assertEqual(again.get(service.id).id, service.id)
+
+    def test_whenTheStoreFails_soDoesTheStart(self):
+        self.store.stopService()
+        self.failureResultOf(ServiceCatalog(self.store).startService(), StoreUnusable)

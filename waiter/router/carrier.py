@@ -127,6 +127,11 @@ class Carrier(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Introduce the protocol to its transport."""
+        self.begin(transport)
+        self.opened()
+
+    def begin(self, transport: asyncio.BaseTransport) -> None:
+        """The first half of C{connection_made}: the protocol meets its transport."""
         uv = self._transport = cast("asyncio.Transport", transport)
         uv.set_write_buffer_limits(HIGH_WATER)
         self.connected = True
@@ -136,9 +141,12 @@ class Carrier(asyncio.Protocol):
             self.protocol.makeConnection(self)
         except Exception:  # noqa: BLE001 - one connection must not take the others down
             self._failed()
+
+    def opened(self) -> None:
+        """The second half: uvloop will begin to read right after this returns."""
         self._opening = False
         if self._held is not None:
-            uv.set_protocol(self._held)
+            self._transport.set_protocol(self._held)
 
     def data_received(self, data: bytes) -> None:
         """Pass on what has come."""

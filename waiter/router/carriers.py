@@ -128,9 +128,10 @@ class _Arrival(asyncio.Protocol):
             return
         carrier = Carrier(self._loop, protocol)
         transport.set_protocol(carrier)
-        carrier.connection_made(transport)
+        carrier.begin(transport)
         if not self._connected.called:
             self._connected.callback(protocol)
+        carrier.opened()
 
 
 class _Building(Factory):

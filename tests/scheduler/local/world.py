@@ -1,0 +1,66 @@
+"""Real local schedulers for tests: in a directory of their own, and with nothing left behind."""
+
+import getpass
+import os
+import time
+from pathlib import Path
+
+from twisted.internet import reactor
+
+from tests.contracts.schedulers import SchedulerTools
+from tests.scheduler.servers import SERVER
+from waiter.model.description import ServiceDescription
+from waiter.model.service import Service
+from waiter.scheduler.health import HealthProbe
+from waiter.scheduler.local.processes import snapshot
+from waiter.scheduler.local.scheduler import LocalScheduler
+
+# Below the ports of a real Waiter, and another range than that of other tests run at the same time, mostly.
+PORTS = (9200 + os.getpid() % 7 * 100, 9299 + os.getpid() % 7 * 100)
+
+
+class World(SchedulerTools):
+    """For a C{TestCase} that runs real processes."""
+
+    def prepare(self):
+        """Make the directories."""
+        self.directory = Path(self.mktemp()).absolute()
+        self.known = {}
+
+    def service(self, name="a", cmd=SERVER, **parameters):
+        """A service of 0.25 CPUs and 64 MiB that a later server will know."""
+        core = {"cmd": cmd, "cpus": 0.25, "mem": 64, "run-as-user": getpass.getuser(), "version": "1"} | {
+            key.replace("_", "-"): value for key, value in parameters.items()
+        }
+        service = Service(id=f"waiter-service-{name}", core=core, description=ServiceDescription.model_validate(core))
+        self.known[service.id] = service
+        return service
+
+    def make_scheduler(self, **options):
+        """A scheduler on the test's directory."""
+        return LocalScheduler(
+            reactor,
+            directory=self.directory / "services",
+            cluster="tests",
+            wall=time.time,
+            probe=HealthProbe(reactor),
+            describe=self.known.get,
+            secret=lambda: b"secret",
+            **{"port_range": PORTS, "port_locks": self.directory / "locks", "port_rest_secs": 0.0} | options,
+        )
+
+    def carriers(self, instance_id=None):
+        """The processes that belong to an instance, or to any of this test."""
+        return [
+            process.pid
+            for process in snapshot().values()
+            if process.instance_id is not None
+            and (process.instance_id == instance_id or (instance_id is None and self.is_mine(process.pid)))
+        ]
+
+    def is_mine(self, pid):
+        """Whether a process was given a directory of this test."""
+        try:
+            return str(self.directory).encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            return False

@@ -71,10 +71,15 @@ def makeService(options: Options) -> IService:
 
     The fast reactor is installed here, before anything imports a reactor, and not at import: twistd imports every plugin
     to list them.
+
+    @raise SystemExit: with the reason, if the settings contradict each other.
     """
     install_fast_reactor()
     from twisted.internet import reactor  # noqa: PLC0415
 
     from waiter.assembly import assemble  # noqa: PLC0415
 
-    return assemble(reactor, options.settings, unknown_variables=options.unknown_variables)
+    try:
+        return assemble(reactor, options.settings, unknown_variables=options.unknown_variables)
+    except SettingsError as error:
+        raise SystemExit(f"waiter: {error}") from None

@@ -1,0 +1,67 @@
+"""Tests for L{waiter.tap}."""
+
+import os
+from pathlib import Path
+
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from waiter.tap import Options, makeService
+
+
+class OptionsTests(SynchronousTestCase):
+    def setUp(self):
+        # The variables of whoever runs the tests say nothing here.
+        self.patch(os, "environ", {name: value for name, value in os.environ.items() if not name.startswith("WAITER_")})
+
+    def parsed(self, *arguments):
+        options = Options()
+        options.parseOptions(list(arguments))
+        return options
+
+    def test_defaults(self):
+        self.assertEqual(self.parsed().settings.listen.http, ("tcp:9091:interface=127.0.0.1",))
+
+    def test_endpointsMayBeRepeated(self):
+        options = self.parsed("--http", "unix:/a", "--http", "unix:/b", "--state-dir", "/s")
+        self.assertEqual(options.settings.listen.http, ("unix:/a", "unix:/b"))
+        self.assertEqual(options.settings.state_path, Path("/s"))
+
+    def test_settingsFile(self):
+        path = self.mktemp()
+        Path(path).write_text('[cluster]\nname = "lab"\n')
+        self.assertEqual(self.parsed("--settings", path).settings.cluster.name, "lab")
+
+    def test_whatDoesNotHoldIsAUsageError(self):
+        path = self.mktemp()
+        Path(path).write_text("[request]\nqueue-timeout = 1\n")
+        error = self.assertRaises(UsageError, self.parsed, "--settings", path)
+        self.assertIn("did you mean queue-timeout-ms?", str(error))
+        self.assertRaises(UsageError, self.parsed, "--settings", "/nonexistent")
+
+    def test_unknownFlagIsRefused(self):
+        self.assertRaises(UsageError, self.parsed, "--nonsense")
+
+
+class MakeServiceTests(SynchronousTestCase):
+    def make(self, *arguments):
+        options = Options()
+        options.parseOptions(["--state-dir", self.mktemp(), *arguments])
+        return makeService(options)
+
+    def test_treeIsInStartingOrderAndNothingIsOpened(self):
+        root = self.make()
+        names = [service.name for service in root]
+        self.assertEqual(names[0], "state directory")
+        for earlier, later in [("scheduler", "reservation"), ("reservation", "autoscaler"), ("autoscaler", "router")]:
+            self.assertLess(names.index(earlier), names.index(later))
+        self.assertFalse(root.services[0].path.exists())
+
+    def test_endpointThatStrangersCanReachIsRefused(self):
+        for endpoint in ("tcp:9091", "tcp:9091:interface=0.0.0.0", "tcp6:9091", "systemd:domain=INET:index=0"):
+            error = self.assertRaises(SystemExit, self.make, "--http", endpoint)
+            self.assertIn("one-user", str(error))
+
+    def test_endpointThatIsNoneIsRefused(self):
+        error = self.assertRaises(SystemExit, self.make, "--http", "tcp:http:port")
+        self.assertIn("tcp:http:port", str(error))

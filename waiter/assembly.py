@@ -1,0 +1,338 @@
+"""The composition root: the one module that knows every class."""
+
+import atexit
+import os
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from waiter.admin.app import api_resource
+from waiter.admin.parts import Parts
+from waiter.autoscaler.autoscaler import Autoscaler
+from waiter.autoscaler.collection import IdleCollector
+from waiter.autoscaler.executor import ScalingExecutor
+from waiter.catalog.hosts import own_hosts
+from waiter.catalog.resolver import Resolver
+from waiter.catalog.services import ServiceCatalog
+from waiter.catalog.sqlite import SQLiteStore
+from waiter.catalog.timeouts import Timeouts
+from waiter.catalog.validation import Constraints
+from waiter.discovery.aggregator import Aggregator
+from waiter.discovery.collectors import RouterCollector, ServiceCollector
+from waiter.discovery.routers import StaticRouterDirectory
+from waiter.effective_settings import effective_settings
+from waiter.model.identity import Identity
+from waiter.reservation.ejection import EjectionRules
+from waiter.reservation.manager import ReserverManager
+from waiter.router.backend import BackendPool
+from waiter.router.carriers import connector
+from waiter.router.endpoint import TCPEndpoint, is_loopback, parse_endpoint
+from waiter.router.frontend import FrontendFactory
+from waiter.router.limits import Limits
+from waiter.router.listening import CannotListen, ListeningService
+from waiter.router.router import Router
+from waiter.scheduler.health import HealthProbe
+from waiter.scheduler.local.scheduler import LocalScheduler
+from waiter.settings import Settings, SettingsError
+from waiter.state_directory import StateDirectory, StateDirectoryError
+from waiter.support.ordered import OrderedService
+from waiter.support.periodic import Periodic
+from waiter.telemetry.gauges import service_gauges
+from waiter.telemetry.metrics import Metrics
+from waiter.telemetry.request_log import RequestLog
+from waiter.version import __version__
+
+T = TypeVar("T")
+
+METRICS_COLLECTION_SECS = 60.0
+
+
+class WaiterService(OrderedService):
+    """The root of the tree: one router, whole."""
+
+    def privilegedStartService(self) -> None:
+        """
+        Take the state directory and bind the sockets.
+
+        @raise SystemExit: with the reason, if one of them cannot be had.
+        """
+        try:
+            super().privilegedStartService()
+        except (StateDirectoryError, CannotListen) as error:
+            raise SystemExit(f"waiter: {error}") from None
+
+
+class Ready(Service):
+    """The last to start: says where Waiter is."""
+
+    _log = Logger()
+
+    def __init__(self, listening: ListeningService, unknown_variables: Sequence[str]) -> None:
+        self.setName("announcement")
+        self._listening = listening
+        self._unknown_variables = unknown_variables
+
+    def startService(self) -> None:
+        """Say it."""
+        super().startService()
+        if self._unknown_variables:
+            self._log.warn(
+                "These environment variables are no settings and are ignored: {names}",
+                names=", ".join(self._unknown_variables),
+            )
+        self._log.info(
+            "Waiter is ready on {addresses}", addresses=", ".join(str(address) for address in self._listening.addresses)
+        )
+
+
+def assemble(
+    reactor: Any,
+    settings: Settings,
+    *,
+    unknown_variables: Sequence[str] = (),
+    wall: Callable[[], float] = time.time,
+) -> IService:
+    """
+    Build the tree of services, in starting order. Nothing is opened, bound or started.
+
+    @raise SettingsError: the settings contradict each other.
+    """
+    refuse_strangers(settings)
+    identity = make_identity(settings, wall())
+    hosts = own_hosts(identity.hostnames)
+    principal = settings.authenticator.principal
+
+    state_directory = StateDirectory(settings.state_path)
+    store = SQLiteStore(reactor, state_directory.database)
+    services = ServiceCatalog(
+        store,
+        prefix=settings.cluster.service_prefix,
+        defaults=settings.defaults,
+        constraints=Constraints(
+            cmd_length=settings.constraints.cmd_length, cpus=settings.constraints.cpus, mem=settings.constraints.mem
+        ),
+    )
+
+    probe = HealthProbe(reactor, timeout_secs=settings.scheduler.health_check_timeout_ms / 1000)
+    scheduler = LocalScheduler(
+        reactor,
+        directory=state_directory.services,
+        cluster=settings.cluster.name,
+        wall=wall,
+        probe=probe,
+        describe=services.get,
+        secret=state_directory.secret,
+        port_range=settings.scheduler.port_range,
+        port_rest_secs=settings.scheduler.port_rest_secs,
+        memory_share=settings.scheduler.memory_share,
+        on_stop=settings.scheduler.on_stop,
+    )
+
+    metrics = Metrics(gauges=lambda: service_gauges(aggregator.state, reservers, reactor.seconds()))
+    reservers = ReserverManager(
+        reactor,
+        ejection=EjectionRules(
+            base_secs=settings.ejection.base_time_ms / 1000,
+            max_secs=settings.ejection.max_time_ms / 1000,
+            expiry_threshold=settings.ejection.expiry_threshold,
+        ),
+        lingering_request_secs=settings.ejection.lingering_request_ms / 1000,
+        wall=wall,
+        waiting_to_stream=lambda service_id: metrics.service(service_id).waiting_to_stream,
+    )
+
+    routers = StaticRouterDirectory(identity.router_id, identity.url)
+    aggregator = Aggregator(router_id=identity.router_id, wall=wall, describe=services.get, failing=reservers.failing)
+    service_collector = ServiceCollector(
+        reactor,
+        scheduler,
+        aggregator.scheduler_news,
+        probe=probe,
+        describe=services.get,
+        wall=wall,
+        interval_secs=settings.discovery.scheduler_interval_secs,
+    )
+    router_collector = RouterCollector(
+        reactor, routers, aggregator.router_news, interval_secs=settings.discovery.router_interval_ms / 1000
+    )
+
+    executor = ScalingExecutor(
+        reactor,
+        scheduler,
+        reservers,
+        killed=aggregator.killed,
+        quanta_cpus=settings.autoscaler.quanta_cpus,
+        quanta_mem=settings.autoscaler.quanta_mem,
+        inter_kill_wait_secs=settings.autoscaler.inter_kill_wait_ms / 1000,
+    )
+    autoscaler = Autoscaler(
+        reactor,
+        executor,
+        describe=services.get,
+        loads=reservers.loads,
+        is_leader=_alone,
+        interval_secs=settings.autoscaler.interval_ms / 1000,
+    )
+    idle_collector = IdleCollector(
+        reactor,
+        executor,
+        loads=reservers.loads,
+        is_leader=_alone,
+        interval_secs=settings.autoscaler.idle_check_secs,
+    )
+    aggregator.states.subscribe(reservers.update)
+    aggregator.states.subscribe(autoscaler.update)
+    aggregator.states.subscribe(idle_collector.update)
+    reservers.demands.subscribe(autoscaler.demand)
+
+    resolver = Resolver(
+        services,
+        own_hosts=hosts,
+        principal=principal,
+        timeouts=Timeouts(
+            queue_timeout_secs=settings.request.queue_timeout_ms / 1000,
+            socket_timeout_secs=settings.request.socket_timeout_ms / 1000,
+            streaming_timeout_secs=settings.request.streaming_timeout_ms / 1000,
+        ),
+        validate=scheduler.validate,
+    )
+    request_log = RequestLog(
+        _request_log_path(settings, state_directory),
+        reactor,
+        in_thread=partial(_in_thread, reactor),
+        max_bytes=settings.request_log.max_bytes,
+        keep=settings.request_log.keep,
+    )
+    api = api_resource(
+        Parts(
+            clock=reactor,
+            wall=wall,
+            identity=identity,
+            aggregator=aggregator,
+            reservers=reservers,
+            autoscaler=autoscaler,
+            scheduler=scheduler,
+            services=services,
+            resolver=resolver,
+            metrics=metrics,
+            settings_view=lambda: effective_settings(settings, identity, _iso(identity.started_at)),
+            principal=lambda _request: principal,
+            is_leader=_alone,
+        )
+    )
+    backends = BackendPool(
+        reactor,
+        connector(reactor),
+        connect_timeout_secs=settings.request.connect_timeout_ms / 1000,
+        idle_timeout_secs=settings.request.pool_idle_timeout_ms / 1000,
+    )
+    frontend = FrontendFactory(
+        reactor,
+        resolver=resolver,
+        reservers=reservers,
+        backends=backends,
+        api=api,
+        metrics=metrics,
+        request_log=request_log,
+        identity=identity,
+        own_hosts=hosts,
+        limits=Limits(),
+    )
+    listening = ListeningService(reactor, settings.listen.http, frontend)
+    metrics_collection = Periodic(
+        reactor,
+        METRICS_COLLECTION_SECS,
+        lambda: metrics.collect_gone(aggregator.state.services, reactor.seconds()),
+        name="metrics-collection",
+    )
+
+    root = WaiterService(
+        reactor,
+        stop_deadline_secs=settings.listen.drain_timeout_secs + 10,
+        failed=partial(_end_with_failure, reactor),
+    )
+    for service in (
+        state_directory,
+        store,
+        services,
+        scheduler,
+        reservers,
+        router_collector,
+        service_collector,
+        executor,
+        autoscaler,
+        idle_collector,
+        request_log,
+        metrics_collection,
+        Router(listening, frontend, backends, drain_timeout_secs=settings.listen.drain_timeout_secs),
+        Ready(listening, unknown_variables),
+    ):
+        service.setServiceParent(root)
+    return root
+
+
+def refuse_strangers(settings: Settings) -> None:
+    """
+    See to it that only this machine's processes can connect while everybody who can is the same user.
+
+    @raise SettingsError: an endpoint cannot be understood or is open to others.
+    """
+    for endpoint in settings.listen.http:
+        try:
+            private = is_loopback(endpoint)
+        except ValueError as error:
+            raise SettingsError(f"listen.http: {endpoint}: {error}") from None
+        if not private:
+            raise SettingsError(
+                f"listen.http: {endpoint} can be reached from other machines, and with the authenticator one-user whoever "
+                "reaches it may run commands. Listen on loopback (such as tcp:9091:interface=127.0.0.1) or on a UNIX socket."
+            )
+
+
+def make_identity(settings: Settings, now: float) -> Identity:
+    """A new router id, and the names this router goes by."""
+    ports = [
+        endpoint.port for endpoint in map(parse_endpoint, settings.listen.http) if isinstance(endpoint, TCPEndpoint)
+    ]
+    return Identity(
+        router_id=secrets.token_hex(6),
+        cluster=settings.cluster.name,
+        version=__version__,
+        hostnames=settings.listen.hostnames,
+        port=ports[0] if ports else 0,
+        started_at=now,
+    )
+
+
+def _request_log_path(settings: Settings, state_directory: StateDirectory) -> Any:
+    if not settings.request_log.enabled:
+        return None
+    return state_directory.request_log if settings.request_log.path is None else settings.request_log.path
+
+
+def _in_thread(reactor: Any, call: Callable[..., T], *arguments: Any) -> Deferred[T]:
+    # The pool is asked for at the call: twistd forks after the assembly, and threads do not live through that.
+    return deferToThreadPool(reactor, reactor.getThreadPool(), call, *arguments)
+
+
+def _alone() -> bool:
+    """The only router leads."""
+    return True
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _end_with_failure(reactor: Any) -> None:
+    """Stop the program with a status that says so: twistd itself would end with 0."""
+    atexit.register(os._exit, 1)
+    reactor.callWhenRunning(reactor.stop)

@@ -8,6 +8,9 @@ from waiter.errors import BadRequest
 
 Arguments = Mapping[str, Sequence[str]]
 
+# Thirty years in milliseconds.
+_MAX_DIGITS = 12
+
 
 def arguments(request: Request) -> dict[str, list[str]]:
     """All query parameters; what is not UTF-8 in them becomes an escape."""
@@ -42,7 +45,7 @@ def milliseconds(given: Arguments, name: str) -> float:
     value = first(given, name)
     if value is None:
         return 0.0
-    if not (value.isascii() and value.isdigit()):
+    if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
         raise BadRequest(f"{name} must be an integer", details={name: value})
     return int(value) / 1000
 

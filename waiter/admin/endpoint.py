@@ -31,8 +31,6 @@ from waiter.errors import BadRequest, MethodNotAllowed, NotFound, WaiterError
 
 T = TypeVar("T")
 
-_EVERY_METHOD = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-
 # Nothing that is answered here is a page with scripts, to be cached, or for other sites' pages.
 _HEADERS = (
     (b"cache-control", b"no-store"),
@@ -120,7 +118,6 @@ class Routes:
         @param path: as Klein has it, such as C{/apps/<service_id>}.
         @param methods: C{None} for any. C{HEAD} comes with C{GET}.
         """
-        methods = _EVERY_METHOD if methods is None else methods
 
         def endpoint(request: Request, **variables: str) -> Any:
             result = handler(request, **variables)
@@ -128,7 +125,7 @@ class Routes:
                 return Deferred.fromCoroutine(_awaited(request, result))
             return _for_klein(request, result)
 
-        endpoint.__name__ = name = f"{path} {' '.join(methods)}"
+        endpoint.__name__ = name = f"{path} {methods}"
         self.klein.route(path, methods=methods, endpoint=name)(endpoint)
 
     def _klein_failed(self, request: IRequest, failure: Failure) -> bytes:

@@ -92,6 +92,8 @@ class RequestLog(Service):
         self._flush()
         while self._writing is not None:
             await self._write_ended(self._writing)
+            # What came meanwhile.
+            self._flush()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

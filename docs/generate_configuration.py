@@ -7,8 +7,8 @@ from typing import get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from waiter.catalog.descriptions import parameter_rows
 from waiter.model.description import outside_name
+from waiter.model.reference import parameter_rows
 from waiter.settings import Settings, environment_names
 
 TARGET = Path(__file__).parent / "configuration.md"
@@ -80,7 +80,10 @@ def document() -> str:
         "",
         "| parameter | values | default | meaning |",
         "|---|---|---|---|",
-        *(f"| `{row.name}` | {row.values} | {cell(row.default)} | {row.description} |" for row in parameter_rows()),
+        *(
+            f"| `{row.name}` | {row.type} | {row.default and f'`{row.default}`'} | {row.description} |"
+            for row in parameter_rows()
+        ),
         "",
         "## Headers for one request",
         "",

@@ -34,6 +34,8 @@ class Background:
             return
         flow = Deferred.fromCoroutine(coroutine)
         self._running.add(flow)
+        if self.stopped:
+            flow.cancel()
         flow.addErrback(self._failed, what)
         flow.addBoth(self._ended, flow)
 

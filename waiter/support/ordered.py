@@ -33,26 +33,38 @@ class OrderedService(MultiService):
         self._stop_deadline_secs = stop_deadline_secs
         self._failed = failed
         self._starting: Deferred[None] | None = None
+        self._stopping = False
+        self._waiting: list[Deferred[None]] = []
 
     def startService(self) -> Deferred[None]:
         """
-        Start the children in order. Fires when all are ready; never fails: a child that does not start is logged, the
-        others are stopped and C{failed} is called. Cancelling it ends the start of the child whose turn it is.
+        Start the children in order. Fires when all are ready; never fails: if a child does not start, that is logged, the
+        others are stopped and C{failed} is called. Cancelling it ends the start of the child whose turn it is, which then
+        counts as not started.
         """
         self.running = True
-        self._starting = Deferred.fromCoroutine(self._start())
-        return self._starting
+        starting = Deferred.fromCoroutine(self._start())
+        if not starting.called:
+            self._starting = starting
+        return starting
 
     def stopService(self) -> Deferred[None]:
-        """Stop the children in reverse order. Never fails: what a child's stop raises is logged."""
+        """
+        Stop the children in reverse order. Never fails: what a child's stop raises is logged. Cancelling it gives up the
+        child whose turn it is and goes on with the next.
+        """
         self.running = False
+        if self._stopping:
+            stopped: Deferred[None] = Deferred()
+            self._waiting.append(stopped)
+            return stopped
         if self._starting is not None:
             self._starting.cancel()
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
         try:
-            for child in self.services:
+            for child in tuple(self.services):
                 if not self.running:
                     return
                 await maybeDeferred(child.startService)
@@ -62,13 +74,15 @@ class OrderedService(MultiService):
             self._log.failure("{child} did not start; Waiter stops", child=_name(child))
             self.running = False
             await self._stop()
+            self._starting = None
             if self._failed is not None:
                 self._failed()
         finally:
             self._starting = None
 
     async def _stop(self) -> None:
-        for child in reversed(self.services):
+        self._stopping = True
+        for child in reversed(tuple(self.services)):
             if not child.running:
                 continue
             stopping = maybeDeferred(child.stopService)
@@ -77,6 +91,10 @@ class OrderedService(MultiService):
                 await stopping
             except Exception:  # noqa: BLE001 - one part must not take the others down
                 self._log.failure("{child} did not stop cleanly", child=_name(child))
+        self._stopping = False
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(None)
 
 
 def _name(service: IService) -> str:

@@ -41,6 +41,8 @@ class Periodic(Service):
         self._action = action
         self._at_once = at_once
         self._timer: IDelayedCall | None = None
+        # A run under way has no Deferred yet while its action is being called.
+        self._busy = False
         self._current: Deferred[object] | None = None
         self._prompted = False
         self._waiting: list[Deferred[None]] = []
@@ -48,9 +50,12 @@ class Periodic(Service):
         self.failures = 0
 
     def startService(self) -> None:
-        """Begin."""
+        """Begin. If a run from before the last stop is still under way, wait for its end."""
         super().startService()
-        if self._at_once:
+        self._unschedule()
+        if self._busy:
+            self._prompted = self._at_once
+        elif self._at_once:
             self._run()
         else:
             self._schedule()
@@ -60,17 +65,20 @@ class Periodic(Service):
         super().stopService()
         self._unschedule()
         self._prompted = False
-        if self._current is None:
+        if not self._busy:
             return succeed(None)
+        # Cancelled once only: a second time would cut off what the run does in order to end.
+        is_first = not self._waiting
         ended = self._when_idle()
-        self._current.cancel()
+        if is_first and self._current is not None:
+            self._current.cancel()
         return ended
 
     def prompt(self) -> None:
         """Run now, or once more right after the run under way. Does nothing while the service is stopped."""
         if not self.running:
             return
-        if self._current is not None:
+        if self._busy:
             self._prompted = True
             return
         self._unschedule()
@@ -94,8 +102,11 @@ class Periodic(Service):
         self._run()
 
     def _run(self) -> None:
-        self._current = maybeDeferred(self._action)
-        self._current.addErrback(self._failed).addBoth(self._ended)
+        self._busy = True
+        self._current = run = maybeDeferred(self._action)
+        if not self.running:
+            run.cancel()
+        run.addErrback(self._failed).addBoth(self._ended)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) and not self.running:
@@ -104,16 +115,15 @@ class Periodic(Service):
         self._log.failure("{name} failed and will be tried again", failure, name=self.name)
 
     def _ended(self, _: object) -> None:
+        self._busy = False
         self._current = None
         self.runs += 1
-        waiting, self._waiting = self._waiting, []
-        for deferred in waiting:
-            deferred.callback(None)
-        if not self.running:
-            return
-        if self._prompted:
+        if self.running and self._prompted:
             self._prompted = False
             # Through the clock, so that an action which always prompts cannot recurse.
             self._timer = self._clock.callLater(0, self._due)
-        else:
+        elif self.running:
             self._schedule()
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(None)

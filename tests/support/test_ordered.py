@@ -1,0 +1,164 @@
+"""Tests for L{waiter.support.ordered}."""
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from waiter.support.ordered import OrderedService
+
+
+class Child(Service):
+    """Notes what happens to it; C{starting} and C{stopping} are what it answers."""
+
+    def __init__(self, name, events):
+        self.setName(name)
+        self.events = events
+        self.starting = None
+        self.stopping = None
+
+    def startService(self):
+        super().startService()
+        self.events.append(f"start {self.name}")
+        if isinstance(self.starting, Exception):
+            raise self.starting
+        return self.starting
+
+    def stopService(self):
+        super().stopService()
+        self.events.append(f"stop {self.name}")
+        if isinstance(self.stopping, Exception):
+            raise self.stopping
+        return self.stopping
+
+
+class OrderedServiceTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.events = []
+        self.service = OrderedService(self.clock, stop_deadline_secs=10, failed=lambda: self.events.append("failed"))
+        self.a, self.b, self.c = (Child(name, self.events) for name in "abc")
+        for child in (self.a, self.b, self.c):
+            child.setServiceParent(self.service)
+
+    def start(self):
+        """Start all and forget about it."""
+        self.successResultOf(self.service.startService())
+        self.events.clear()
+
+    def test_starts_in_order(self):
+        """Each child starts when the one before is ready."""
+        self.b.starting = Deferred()
+        started = self.service.startService()
+        self.assertEqual(self.events, ["start a", "start b"])
+        self.assertNoResult(started)
+        self.b.starting.callback(None)
+        self.assertEqual(self.events, ["start a", "start b", "start c"])
+        self.successResultOf(started)
+        self.assertTrue(self.service.running)
+
+    def test_stops_in_reverse(self):
+        """Each child stops when the one after it has stopped."""
+        self.start()
+        self.b.stopping = Deferred()
+        stopped = self.service.stopService()
+        self.assertEqual(self.events, ["stop c", "stop b"])
+        self.assertNoResult(stopped)
+        self.b.stopping.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events, ["stop c", "stop b", "stop a"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stop_deadline(self):
+        """A child that does not stop in time is given up and does not keep the others."""
+        self.start()
+        self.c.stopping = Deferred()
+        stopped = self.service.stopService()
+        self.clock.advance(9)
+        self.assertEqual(self.events, ["stop c"])
+        self.clock.advance(1)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events, ["stop c", "stop b", "stop a"])
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_stop_failures(self):
+        """A child whose stop fails, now or later, does not keep the others."""
+        self.start()
+        self.c.stopping = ZeroDivisionError()
+        self.b.stopping = Deferred()
+        stopped = self.service.stopService()
+        self.b.stopping.errback(OSError())
+        self.successResultOf(stopped)
+        self.assertEqual(self.events, ["stop c", "stop b", "stop a"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError, OSError)), 2)
+
+    def assert_failed_start(self, error):
+        self.assertEqual(self.events, ["start a", "start b", "stop b", "stop a", "failed"])
+        self.assertEqual(len(self.flushLoggedErrors(error)), 1)
+        self.assertFalse(self.service.running)
+
+    def test_start_raises(self):
+        """If a child does not start, those that had are stopped, and then it is told."""
+        self.b.starting = ZeroDivisionError()
+        self.successResultOf(self.service.startService())
+        self.assert_failed_start(ZeroDivisionError)
+
+    def test_start_fails_later(self):
+        """It is the same if it turns out later that a child does not start."""
+        self.b.starting = Deferred()
+        started = self.service.startService()
+        self.b.starting.errback(OSError())
+        self.successResultOf(started)
+        self.assert_failed_start(OSError)
+
+    def test_stop_during_the_start(self):
+        """Stopped while a child is starting, that start is cancelled, and all that had begun are stopped; nothing has failed."""
+        self.b.starting = Deferred()
+        started = self.service.startService()
+        self.successResultOf(self.service.stopService())
+        self.successResultOf(started)
+        self.assertTrue(self.b.starting.called)
+        self.assertEqual(self.events, ["start a", "start b", "stop b", "stop a"])
+
+    def test_stop_after_a_failed_start(self):
+        """Stopped while it is already stopping because of a child that did not start, it waits for that and does nothing twice."""
+        self.a.stopping = Deferred()
+        self.b.starting = ZeroDivisionError()
+        self.service.startService()
+        self.flushLoggedErrors(ZeroDivisionError)
+        stopped = self.service.stopService()
+        self.assertNoResult(stopped)
+        self.assertFalse(self.a.stopping.called)
+        self.a.stopping.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events, ["start a", "start b", "stop b", "stop a", "failed"])
+
+    def test_stopped_twice(self):
+        """Stopped twice, each child is stopped once, and both wait for the end."""
+        self.start()
+        self.b.stopping = Deferred()
+        first, second = self.service.stopService(), self.service.stopService()
+        self.b.stopping.callback(None)
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual(self.events, ["stop c", "stop b", "stop a"])
+
+    def test_failed_stops_it(self):
+        """Whoever is told of the failure may stop it."""
+        self.service._failed = lambda: self.events.append(self.service.stopService())
+        self.b.starting = ZeroDivisionError()
+        self.successResultOf(self.service.startService())
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.successResultOf(self.events[-1])
+
+    def test_never_started(self):
+        """Stopping what never started does nothing."""
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.events, [])
+
+    def test_start_again(self):
+        """It can be started again."""
+        self.start()
+        self.successResultOf(self.service.stopService())
+        self.start()
+        self.assertTrue(all(child.running for child in (self.a, self.b, self.c)))

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from tests.doubles.scheduler import MemoryScheduler
 from waiter.admin.app import Parts, api_resource
 from waiter.catalog.descriptor import Descriptor
+from waiter.discovery.maintainer import maintainer_view
 from waiter.errors import NotFound, ServiceUnknown
 from waiter.model.description import ServiceDescription
 from waiter.model.identity import Identity
@@ -60,6 +61,9 @@ class Aggregator:
 
     state: RoutingState = attrs.field(factory=lambda: RoutingState(routers={"router-1": "http://localhost:9091"}))
     states: Topic = attrs.field(factory=Topic)
+
+    def view(self):
+        return maintainer_view(self.state, "router-1")
 
     def know(self, *services):
         """Let these be all services."""

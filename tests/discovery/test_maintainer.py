@@ -39,7 +39,7 @@ class MaintainerTests(SynchronousTestCase):
         self.assertEqual(shown["service-id->my-instance->slots"], {})
 
     def test_it_shows_routers_instances_and_slots_under_the_names_of_the_api(self):
-        self.aggregator.router_news({"r": "http://10.0.0.1:9091/"})
+        self.aggregator.router_news({"r": "http://10.0.0.1:9091"})
         healthy = instance(
             7,
             Flag.HAS_CONNECTED,
@@ -62,7 +62,18 @@ class MaintainerTests(SynchronousTestCase):
         shown = self.shown()
         self.assertEqual(shown["time"], "1970-01-01T00:00:50.000Z")
         self.assertEqual(shown["routers"], {"r": "http://10.0.0.1:9091/"})
-        self.assertEqual(shown["router-details"], {"r": {"id": "r", "address": "10.0.0.1", "port": 9091}})
+        self.assertEqual(
+            shown["router-details"],
+            {
+                "r": {
+                    "id": "r",
+                    "name": "r",
+                    "address": "10.0.0.1",
+                    "port": 9091,
+                    "custom-details": {"router-fqdn": "10.0.0.1", "router-ssl-port": None},
+                }
+            },
+        )
         self.assertEqual(shown["all-available-service-ids"], ["s", "t"])
         self.assertEqual(shown["service-id->healthy-instances"], {"s": [SHOWN_INSTANCE], "t": []})
         self.assertEqual(shown["service-id->expired-instances"], {"s": [SHOWN_INSTANCE], "t": []})

@@ -53,6 +53,9 @@ class ShownAggregator(Protocol):
     def states(self) -> Topic[RoutingState]:
         """Each new one."""
 
+    def view(self) -> dict[str, Any]:
+        """The latest one, JSON-able."""
+
 
 class ShownAutoscaler(Protocol):
     """What decides on the number of instances."""

@@ -32,7 +32,7 @@ class _State:
             "fallback": self._fallback,
             "leader": self._leader,
             "local-usage": self._local_usage,
-            "maintainer": self._maintainer,
+            "maintainer": parts.aggregator.view,
             "router-metrics": self._router_metrics,
             "scheduler": self._scheduler,
             "service-maintainer": parts.reservers.state,
@@ -65,30 +65,6 @@ class _State:
         return self._parts.aggregator.state
 
     # Components
-
-    def _maintainer(self) -> dict[str, Any]:
-        routing = self._routing
-        services = routing.services.items()
-        return {
-            "iteration": routing.iteration,
-            "last-update-time": iso_time(routing.time),
-            "routers": {router_id: _with_slash(url) for router_id, url in routing.routers.items()},
-            "router-details": {router_id: _router(router_id, url) for router_id, url in routing.routers.items()},
-            "service-id->my-instance->slots": {service_id: dict(state.slots) for service_id, state in services},
-            "service-id->healthy-instances": {key: _ids(state.healthy) for key, state in services},
-            "service-id->unhealthy-instances": {key: _ids(state.unhealthy) for key, state in services},
-            "service-id->starting-instances": {key: _ids(state.starting) for key, state in services},
-            "service-id->expired-instances": {key: _ids(state.expired) for key, state in services},
-            "service-id->failed-instances": {key: _ids(state.failed) for key, state in services},
-            "service-id->killed-instances": {key: _ids(state.killed) for key, state in services},
-            "service-id->instance-counts": {key: _counts(state) for key, state in services},
-            "service-id->deployment-error": {
-                key: state.deployment_error.key for key, state in services if state.deployment_error is not None
-            },
-            "service-id->instability-issue": {
-                key: state.instability_issue for key, state in services if state.instability_issue is not None
-            },
-        }
 
     def _ejection_expiry(self) -> dict[str, Any]:
         failing = {key: sorted(self._parts.reservers.failing(key)) for key in self._routing.services}
@@ -180,21 +156,3 @@ def _ids(instances: tuple[Instance, ...]) -> list[str]:
 def _counts(state: ServiceState) -> dict[str, int]:
     counts = state.counts
     return {"healthy": counts.healthy, "requested": counts.requested, "scheduled": counts.scheduled}
-
-
-def _with_slash(url: str) -> str:
-    return url if url.endswith("/") else f"{url}/"
-
-
-def _router(router_id: str, url: str) -> dict[str, Any]:
-    scheme, _, rest = url.rstrip("/").partition("://")
-    address, _, port = rest.rpartition(":")
-    if not port.isdigit():
-        address, port = rest, "443" if scheme == "https" else "80"
-    return {
-        "address": address,
-        "custom-details": {"router-fqdn": address, "router-ssl-port": None},
-        "id": router_id,
-        "name": router_id,
-        "port": int(port),
-    }

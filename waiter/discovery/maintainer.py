@@ -24,7 +24,7 @@ def maintainer_view(state: RoutingState, router_id: str) -> dict[str, Any]:
         "router-id": router_id,
         "iteration": state.iteration,
         "time": _moment(state.time if state.iteration else None),
-        "routers": dict(state.routers),
+        "routers": {router: f"{url.removesuffix('/')}/" for router, url in state.routers.items()},
         "router-details": {router: _details(router, url) for router, url in state.routers.items()},
         "all-available-service-ids": sorted(state.services),
         "service-id->healthy-instances": each(lambda service: _instances(service.healthy)),
@@ -74,7 +74,13 @@ def _instances(instances: Iterable[Instance]) -> list[dict[str, Any]]:
 
 def _details(router_id: str, url: str) -> dict[str, Any]:
     parts = urlsplit(url)
-    return {"id": router_id, "address": parts.hostname, "port": parts.port}
+    return {
+        "id": router_id,
+        "name": router_id,
+        "address": parts.hostname,
+        "port": parts.port,
+        "custom-details": {"router-fqdn": parts.hostname, "router-ssl-port": None},
+    }
 
 
 def _moment(secs: float | None) -> str | None:

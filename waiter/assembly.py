@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from twisted.application.service import IService, Service
@@ -40,6 +40,7 @@ from waiter.router.limits import Limits
 from waiter.router.listening import CannotListen, ListeningService
 from waiter.router.router import Router
 from waiter.scheduler.health import HealthProbe
+from waiter.scheduler.local.environment import service_password
 from waiter.scheduler.local.scheduler import LocalScheduler
 from waiter.settings import Settings, SettingsError
 from waiter.state_directory import StateDirectory, StateDirectoryError
@@ -53,6 +54,7 @@ from waiter.version import __version__
 T = TypeVar("T")
 
 METRICS_COLLECTION_SECS = 60.0
+PASSWORDS_KEPT = 10000
 
 
 class WaiterService(OrderedService):
@@ -193,6 +195,10 @@ def assemble(
     aggregator.states.subscribe(idle_collector.update)
     reservers.demands.subscribe(autoscaler.demand)
 
+    @lru_cache(maxsize=PASSWORDS_KEPT)
+    def password(service_id: str) -> str:
+        return service_password(state_directory.secret(), service_id)
+
     resolver = Resolver(
         services,
         own_hosts=hosts,
@@ -226,13 +232,21 @@ def assemble(
             settings_view=lambda: effective_settings(settings, identity, _iso(identity.started_at)),
             principal=lambda _request: principal,
             is_leader=_alone,
+            components={"autoscaling-multiplexer": executor.state},
         )
+    )
+    limits = Limits(
+        head_bytes=settings.listen.max_head_bytes,
+        header_count=settings.listen.max_headers,
+        idle_secs=settings.listen.idle_timeout_secs,
+        head_secs=settings.listen.head_timeout_secs,
     )
     backends = BackendPool(
         reactor,
         connector(reactor),
         connect_timeout_secs=settings.request.connect_timeout_ms / 1000,
-        idle_timeout_secs=settings.request.pool_idle_timeout_ms / 1000,
+        idle_secs=settings.request.pool_idle_timeout_ms / 1000,
+        limits=limits,
     )
     frontend = FrontendFactory(
         reactor,
@@ -244,7 +258,8 @@ def assemble(
         request_log=request_log,
         identity=identity,
         own_hosts=hosts,
-        limits=Limits(),
+        limits=limits,
+        password=password,
     )
     listening = ListeningService(reactor, settings.listen.http, frontend)
     metrics_collection = Periodic(

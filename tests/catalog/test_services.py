@@ -58,7 +58,7 @@ class DescribeTests(CatalogTestCase):
         self.assertEqual(dict(catalog.services), {})
 
     def test_wrongDefaultsAndPrefixesAreNoticedAtOnce(self):
-        self.assertRaises(ServiceMisconfigured, ServiceCatalog, self.store, defaults={"ports": 99})
+        self.assertRaises(ValueError, ServiceCatalog, self.store, defaults={"ports": 99})
         for prefix in ("", "a.b-", "A-", "a/b"):
             self.assertRaises(ValueError, ServiceCatalog, self.store, prefix=prefix)
 

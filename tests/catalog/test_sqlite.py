@@ -151,7 +151,9 @@ class FileTests(SynchronousTestCase):
         with sqlite3.connect(self.path) as connection:
             connection.execute("CREATE TABLE theirs (x)")
         connection.close()
+        before = self.path.read_bytes()
         self.assertIn("another program", self.refusal())
+        self.assertEqual(self.path.read_bytes(), before)
 
     def test_whenItIsNoDatabase_itIsRefused(self):
         self.path.write_bytes(b"This is a letter, not a database. " * 100)

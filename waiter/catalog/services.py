@@ -48,8 +48,7 @@ class ServiceCatalog(TwistedService):
         """
         @param prefix: what service ids begin with.
         @param defaults: parameters for descriptions that do not give them, under their outside names.
-        @raise ServiceMisconfigured: the defaults do not hold.
-        @raise ValueError: the prefix is none.
+        @raise ValueError: the defaults do not hold, or the prefix is none.
         """
         if not re.fullmatch(r"[a-z0-9-]+", prefix):
             raise ValueError(f"service ids cannot begin with {prefix!r}: use lower-case letters, digits and dashes")

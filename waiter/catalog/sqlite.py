@@ -207,24 +207,28 @@ class _File:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         with self._explained("cannot be used"):
+            # Before anything is changed in a file that may not be ours.
+            if _number(connection, "schema_version"):
+                self._check_ours(connection)
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("PRAGMA synchronous = FULL")
             with _transaction(connection):
-                application, found = (_number(connection, "application_id"), _number(connection, "user_version"))
                 if not _number(connection, "schema_version"):
                     for statement in _SCHEMA:
                         connection.execute(statement)
-                    return
-            if application != _APPLICATION:
-                raise StoreUnusable(f"the store {self.path} belongs to another program; give Waiter another file")
-            if found > FORMAT:
-                raise StoreUnusable(
-                    f"the store {self.path} has format {found}, and this Waiter knows formats up to {FORMAT}: start the "
-                    "newer Waiter that wrote it, or use another state directory"
-                )
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
+
+    def _check_ours(self, connection: sqlite3.Connection) -> None:
+        if _number(connection, "application_id") != _APPLICATION:
+            raise StoreUnusable(f"the store {self.path} belongs to another program; give Waiter another file")
+        found = _number(connection, "user_version")
+        if found > FORMAT:
+            raise StoreUnusable(
+                f"the store {self.path} has format {found}, and this Waiter knows formats up to {FORMAT}: start the "
+                "newer Waiter that wrote it, or use another state directory"
+            )
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
 
     @contextmanager
     def _explained(self, problem: str) -> Iterator[sqlite3.Connection]:

@@ -95,10 +95,13 @@ def coerced_defaults(defaults: Mapping[str, Any], constraints: Constraints) -> M
     """
     Defaults that any description may be laid over, in the form of a core.
 
-    @raise ServiceMisconfigured: no description could hold with them.
+    @raise ValueError: no description could hold with them.
     """
     stand_ins = {"cmd": "true", "cpus": 1e-6, "mem": 1e-6, "run-as-user": "nobody", "version": "1"}
-    core, _ = describe({**stand_ins, **defaults}, defaults={}, constraints=constraints)
+    try:
+        core, _ = describe({**stand_ins, **defaults}, defaults={}, constraints=constraints)
+    except ServiceMisconfigured as error:
+        raise ValueError(f"the defaults for services do not hold: {error.details['friendly-error-message']}") from None
     return FrozenDict({name: value for name, value in core.items() if name in defaults})
 
 

@@ -518,8 +518,8 @@ class TransportContract:
                 self.transport.pauseProducing()
                 super().connectionMade()
 
-        for near in (End(), Patient()):
-            near, far = await self.pair(near=near)
+        for end in (End, Patient):
+            near, far = await self.pair(near=end())
             near.transport.pauseProducing()
             far.transport.write(b"x" * 100000)
             far.transport.loseConnection()
@@ -661,7 +661,7 @@ class TransportContract:
         """What a proxy does: each side's transport is the producer of the other's."""
         readers, writers = await self.pair(), await self.pair()
         (source, client), (sink, server) = readers, writers
-        source.dataReceived = lambda data: sink.transport.write(data)
+        source.dataReceived = sink.transport.write
         sink.transport.registerProducer(source.transport, True)
         server.transport.pauseProducing()
         client.transport.write(b"x" * 8 * MUCH)

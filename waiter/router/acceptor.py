@@ -1,5 +1,6 @@
 """Taking connections off a listening socket."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -16,9 +17,26 @@ MOST_AT_ONCE: Final = 64
 """Connections accepted before others get their turn."""
 
 REST_SECS: Final = 0.25
-"""How long no connection is accepted after there were no means to; they wait in the kernel meanwhile."""
+"""How long no connection is accepted after that was impossible; they wait in the kernel meanwhile."""
 
-_NO_MEANS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+SILENCE_SECS: Final = 10
+"""How long that is not logged again."""
+
+# What accept(2) says of a connection that broke while it waited; the next one may be whole.
+_BROKEN: Final = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ENOPROTOOPT,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENONET,
+    }
+)
 
 
 @implementer(IReadDescriptor)
@@ -30,7 +48,7 @@ class Acceptor:
     and drops clients unseen when it fails so. This one logs, rests, and goes on.
 
     @ivar accepted: how many connections have been accepted.
-    @ivar rests: how many times there were no means to accept.
+    @ivar rests: how many times accepting was impossible.
     """
 
     _log = Logger()
@@ -46,6 +64,7 @@ class Acceptor:
         self._name = name
         self._burst = 1
         self._rest: IDelayedCall | None = None
+        self._silent_until = float("-inf")
         self.accepted = 0
         self.rests = 0
 
@@ -78,36 +97,42 @@ class Acceptor:
         taken = 0
         while taken < self._burst and self._accept():
             taken += 1
-        self.accepted += taken
         self._burst = min(MOST_AT_ONCE, 2 * self._burst) if taken == self._burst else max(1, taken)
 
     def _accept(self) -> bool:
+        """Take one; answers whether there may be more."""
         try:
             accepted, name = self._socket.accept()
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno in _NO_MEANS:
-                self._take_rest(error)
-                return False
-            # A connection that was broken before it was accepted; there may be others behind it.
-            return True
+            if error.errno in _BROKEN:
+                return True
+            self._take_rest(error)
+            return False
+        self.accepted += 1
         try:
             self._admit(accepted, name)
         except Exception:  # noqa: BLE001 - one connection must not take the others down
             self._log.failure("A connection to {endpoint} could not be served", endpoint=self._name)
+            with contextlib.suppress(OSError):
+                # There may be a duplicate somewhere.
+                accepted.shutdown(socket.SHUT_RDWR)
             accepted.close()
         return True
 
     def _take_rest(self, error: OSError) -> None:
         self.rests += 1
-        self._log.error(
-            "{endpoint} cannot accept connections: {reason}. Those that come wait; trying again in {secs} s. "
-            "Raise the limit on open files (ulimit -n, LimitNOFILE=) if this goes on.",
-            endpoint=self._name,
-            reason=os.strerror(error.errno or 0),
-            secs=REST_SECS,
-        )
+        now = self._reactor.seconds()
+        if now >= self._silent_until:
+            self._silent_until = now + SILENCE_SECS
+            self._log.error(
+                "{endpoint} cannot accept connections: {reason}. Those that come wait; trying again every {secs} s. "
+                "Raise the limit on open files (ulimit -n, LimitNOFILE=) if this goes on.",
+                endpoint=self._name,
+                reason=os.strerror(error.errno or 0),
+                secs=REST_SECS,
+            )
         self._reactor.removeReader(self)
         self._rest = self._reactor.callLater(REST_SECS, self._rested)
 

@@ -8,11 +8,12 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import attrs
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.error import BindError
 from twisted.internet.interfaces import IAddress
-from twisted.python.systemd import ListenFDs
 
 from waiter.router.carrier import address_of
 from waiter.router.endpoint import SystemdEndpoint, TCPEndpoint, UNIXEndpoint, numeric
@@ -147,25 +148,23 @@ def _inherited(endpoint: SystemdEndpoint) -> socket.socket:
     """
     @raise CannotListen: there is no such socket.
     """
-    passed = ListenFDs.fromEnvironment()
     try:
-        if endpoint.name is None:
-            descriptor = passed.inheritedDescriptors()[endpoint.index]
-        else:
-            descriptor = passed.inheritedNamedDescriptors()[endpoint.name]
+        # Twisted has taken the list out of the environment when its endpoints were imported. No reactor is needed to ask.
+        found = cast("AdoptedStreamServerEndpoint", serverFromString(cast("Any", None), endpoint.text))
     except (IndexError, KeyError):
         raise CannotListen(
             endpoint.text,
             "systemd has passed no such socket to this process. Start it by a unit that has a .socket unit beside it, "
-            "and do not let it daemonise (twistd -n)",
+            "and do not let it daemonise (twistd -n).",
         ) from None
+    descriptor = found.fileno
     # A duplicate, so that closing it leaves systemd's for the next start; not inherited by instances.
     os.set_inheritable(descriptor, False)
     opened = socket.socket(fileno=os.dup(descriptor))
     if opened.family != getattr(socket, f"AF_{endpoint.domain}"):
         family = opened.family
         opened.close()
-        raise CannotListen(endpoint.text, f"the socket is of domain {family.name.removeprefix('AF_')}")
+        raise CannotListen(endpoint.text, f"the socket is of domain {family.name.removeprefix('AF_')}.")
     return opened
 
 

@@ -45,7 +45,9 @@ class Connect(Protocol):
 
 
 Admit = Callable[[socket.socket, Any], object]
-"""Takes an accepted socket, which becomes the callee's, and the name of its other end as C{accept} gives it."""
+"""
+Takes an accepted socket, which becomes the callee's unless it raises, and the name of its other end as C{accept} gives it.
+"""
 
 
 def fast_loop(reactor: object) -> asyncio.AbstractEventLoop | None:
@@ -182,7 +184,7 @@ async def _adopt(loop: asyncio.AbstractEventLoop, carrier: Carrier, accepted: so
 
 
 def _admit_plainly(reactor: Any, factory: IProtocolFactory, accepted: socket.socket, _name: Any) -> None:
-    # Twisted's transport is made on a duplicate.
-    with accepted:
-        accepted.setblocking(False)
-        reactor.adoptStreamConnection(accepted.fileno(), accepted.family, factory)
+    accepted.setblocking(False)
+    reactor.adoptStreamConnection(accepted.fileno(), accepted.family, factory)
+    # Twisted's transport is on a duplicate.
+    accepted.close()

@@ -1,0 +1,405 @@
+"""One connection from a client."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from waiter.catalog.admission import check_service_request, is_for_waiter
+from waiter.catalog.descriptor import Descriptor
+from waiter.catalog.headers import describes_service
+from waiter.errors import RequestTimeout, WaiterError
+from waiter.router.api_channel import ApiChannel
+from waiter.router.exchange import Exchange
+from waiter.router.headers import Forwarding, RequestHeaders, for_instance
+from waiter.router.interface import IResponder
+from waiter.router.own_answer import error_answer
+from waiter.router.parts import RouterParts
+from waiter.router.request import Request
+from waiter.router.request_reader import RequestReader
+from waiter.router.sockets import half_close, send_at_once
+
+if TYPE_CHECKING:
+    from waiter.router.tunnel import Tunnel
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class ClientConnection(Protocol):
+    """
+    Reads requests, has each answered by a responder, one after the other and in order, and ends what takes too long.
+
+    What is read and not wanted yet is kept as it came, within a bound; beyond that, nothing is read from the network. So a
+    client can send the next requests early, but their turn comes when the one before has been answered.
+
+    @ivar responder: who answers now.
+    @ivar full: the client does not read fast enough what is sent to it.
+    @ivar unreadable: the rest of the body of the request being answered cannot be understood.
+    @ivar touched: see L{IResponder}; holds for the connection while there is no responder.
+    """
+
+    # Twisted's or a carrier: more than ITransport has.
+    transport: Any
+
+    def __init__(self, parts: RouterParts, lost: "Callable[[ClientConnection], object]") -> None:
+        """
+        @param lost: told when the connection is gone.
+        """
+        self.parts = parts
+        self.responder: IResponder | None = None
+        self.full = False
+        self.unreadable = False
+        self.touched = True
+        self.since = 0.0
+        self._lost = lost
+        self._open = False
+        self._closing = False
+        # What comes is of no interest any more.
+        self._deaf = False
+        # Nothing of a request is here.
+        self._resting = True
+        self._served = 0
+        self._reader = RequestReader(parts.limits, self._arrived)
+        self._queue: deque[Request | WaiterError] = deque()
+        # What was read and not fed to the reader: from _at on.
+        self._pending = b""
+        self._at = 0
+        self._pumping = False
+        self._in_head = False
+        self._discarded = 0
+        self._tunnel: Tunnel | None = None
+        self._held = False
+        self._paused = False
+        # What the headers seen last came to.
+        self._forwarding: Forwarding | None = None
+        self._admitted: RequestHeaders | None = None
+        self._told: tuple[RequestHeaders, Descriptor] | None = None
+        self._told_lines = b""
+
+    # What the transport calls.
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        self._open = True
+        send_at_once(self.transport)
+        self.transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._resting:
+            request = self._reader.repeated(data)
+            if request is not None:
+                self._respond(request)
+                return
+            self._resting = False
+        elif self._tunnel is not None:
+            self._tunnel.client_sent(data)
+            return
+        elif self._deaf:
+            return
+        self._pending = self._pending[self._at :] + data if self._pending else data
+        self._at = 0
+        self.pump()
+
+    def pauseProducing(self) -> None:
+        """The client does not read fast enough."""
+        self.full = True
+        if self.responder is not None:
+            self.responder.client_full()
+
+    def resumeProducing(self) -> None:
+        """It has read what was sent."""
+        self.full = False
+        if self.responder is not None:
+            self.responder.client_ready()
+        else:
+            self.touched = True
+            self.pump()
+
+    def stopProducing(self) -> None:
+        """The connection is lost, which C{connectionLost} says again."""
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more."""
+        if self.responder is None or not self.responder.client_ended():
+            self._leave(cleanly=True)
+            self.close()
+
+    def writeConnectionLost(self) -> None:
+        """All has been sent before this side was closed."""
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """The client is gone."""
+        self._open = False
+        self._leave(cleanly=reason is None or reason.check(ConnectionDone) is not None)
+        self._lost(self)
+
+    def _leave(self, *, cleanly: bool) -> None:
+        responder, self.responder = self.responder, None
+        self._closing = self._deaf = True
+        self._resting = False
+        self._tunnel = None
+        self._queue.clear()
+        self._pending = b""
+        if responder is not None:
+            responder.client_lost(cleanly)
+
+    # What responders call.
+
+    def answered(self, *, keep: bool) -> None:
+        """
+        The responder is done.
+
+        @param keep: whether the client may send another request; the answer has told it if it may not.
+        """
+        self.responder = None
+        self.touched = True
+        if not keep:
+            self._finish()
+        elif not self._pending and not self._queue and self._reader.between:
+            self._resting = not self._closing
+        else:
+            self.pump()
+
+    def tunnel(self, tunnel: "Tunnel") -> None:
+        """From now on the client's bytes are for a tunnel, which is the responder."""
+        self._tunnel = self.responder = tunnel
+        self.pump()
+
+    def hold(self, held: bool) -> None:
+        """Read nothing from the client for now, or read on."""
+        self._held = held
+        self._adjust()
+
+    def close(self) -> None:
+        """Close the connection when all that was written is sent."""
+        self._closing = self._deaf = True
+        self._resting = False
+        if self._open:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Break the connection, so that the client cannot take what it got for the whole."""
+        self._closing = self._deaf = True
+        self._resting = False
+        self.responder = None
+        if self._open:
+            self.transport.unregisterProducer()
+            self.transport.abortConnection()
+
+    def admit(self, headers: RequestHeaders) -> None:
+        """
+        Let a request for a service in, or not.
+
+        @raise WaiterError: not.
+        """
+        if headers is not self._admitted:
+            check_service_request(
+                headers.host,
+                describes_service(headers.waiter_names),
+                headers.origin,
+                headers.sec_fetch_site,
+                self.parts.own_hosts,
+            )
+            self._admitted = headers
+
+    def lines_for_instance(self, headers: RequestHeaders, descriptor: Descriptor) -> bytes:
+        """The header lines of a request for an instance."""
+        told = self._told
+        if told is None or told[0] is not headers or told[1] is not descriptor:
+            self._told = (headers, descriptor)
+            self._told_lines = for_instance(
+                headers,
+                product=self.parts.product,
+                forwarding=self.forwarding,
+                principal=descriptor.principal,
+                password=self.parts.password(descriptor.service.id),
+            )
+        return self._told_lines
+
+    @property
+    def forwarding(self) -> Forwarding:
+        """What instances are told of this connection."""
+        if self._forwarding is None:
+            peer, host = self.transport.getPeer(), self.transport.getHost()
+            address = peer.host.encode() if isinstance(peer, IPv4Address | IPv6Address) else b"unknown"
+            self._forwarding = Forwarding(
+                address=address,
+                proto=b"https" if ISSLTransport.providedBy(self.transport) else b"http",
+                port=b"%d" % host.port if isinstance(host, IPv4Address | IPv6Address) else b"",
+                trusted=address.startswith(b"127.") or address in {b"::1", b"::ffff:127.0.0.1", b"unknown"},
+            )
+        return self._forwarding
+
+    def pump(self) -> None:
+        """Go on with what was read, as far as it is wanted."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._step():
+                pass
+        finally:
+            self._pumping = False
+        if not self._closing:
+            self._adjust()
+
+    # Inside.
+
+    def _step(self) -> bool:
+        """Begin to answer the next request, or read a piece. Returns whether there may be more to do."""
+        responder = self.responder
+        if self._closing:
+            return False
+        if self._tunnel is not None:
+            data, self._pending, self._at = self._pending[self._at :], b"", 0
+            if data:
+                self._tunnel.client_sent(data)
+            return False
+        if responder is None and self._queue:
+            if self.full:
+                return False
+            following = self._queue.popleft()
+            if isinstance(following, WaiterError):
+                self._refuse(following)
+            else:
+                self._respond(following)
+            return True
+        if not self._pending:
+            return False
+        reader = self._reader
+        if responder is not None and not (responder.taking and reader.current is responder.request):
+            return False
+        if reader.ended:
+            self._pending = b""
+            return False
+        self._feed(responder)
+        return True
+
+    def _feed(self, responder: IResponder | None) -> None:
+        reader, at = self._reader, self._at
+        end = at + reader.room
+        piece = self._pending[at:end]
+        if end >= len(self._pending):
+            self._pending, self._at = b"", 0
+        else:
+            self._at = end
+        discarding = reader.current if responder is None else None
+        try:
+            rest = reader.feed(piece)
+        except WaiterError as error:
+            self._deaf = True
+            self._pending, self._at = b"", 0
+            if responder is not None:
+                self.unreadable = True
+                responder.unreadable(error)
+            elif discarding is not None:
+                self._finish()
+            else:
+                self._queue.append(error)
+            return
+        if rest:
+            self._pending, self._at = rest + self._pending[self._at :], 0
+        if responder is not None:
+            responder.body_arrived()
+        elif discarding is not None:
+            self._discarded += len(piece)
+            self.touched = True
+            if self._discarded > self.parts.limits.discard_bytes:
+                self._finish()
+                return
+        if reader.in_head and not self._in_head:
+            self.touched = True
+        self._in_head = reader.in_head
+        if reader.between and not self._pending and self.responder is None and not self._queue:
+            self._resting = self.touched = True
+
+    def _arrived(self, request: Request) -> None:
+        self._queue.append(request)
+
+    def _respond(self, request: Request) -> None:
+        self._resting = False
+        self._served += 1
+        self._discarded = 0
+        parts = self.parts
+        numbers = parts.metrics.router
+        numbers.requests_total += 1
+        headers = request.headers
+        if is_for_waiter(request.target, headers.host, headers.waiter_names, parts.own_hosts):
+            numbers.api_requests += 1
+            self.responder = ApiChannel(self, request)
+        else:
+            self.responder = Exchange(self, request)
+        self.responder.begin()
+
+    def _refuse(self, error: WaiterError) -> None:
+        """Answer what is no request, and close."""
+        parts = self.parts
+        parts.metrics.router.requests_total += 1
+        parts.metrics.router.refused_total += 1
+        cid = parts.unique_id()
+        self.transport.write(error_answer(error, cid=cid, product=parts.product, at=parts.wall(), keep=False))
+        self._finish()
+
+    def _finish(self) -> None:
+        """
+        The last answer is written: close the connection.
+
+        A client that is still sending would get a reset, and might lose the answer by it; it is listened to for a while.
+        """
+        if self._closing:
+            return
+        if self._reader.between and not self._pending and not self._deaf:
+            self.close()
+            return
+        self._closing = self._deaf = True
+        self._pending = b""
+        self.touched = True
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
+        half_close(self.transport)
+
+    def _adjust(self) -> None:
+        """Read from the network, or let it be."""
+        pause = self._held or len(self._pending) - self._at > self.parts.limits.pending_bytes
+        if pause is not self._paused:
+            self._paused = pause
+            if pause:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    def drain(self) -> None:
+        """Close when nothing is to be answered any more."""
+        if self._resting:
+            self.close()
+
+    def cut(self) -> None:
+        """Break the connection whatever goes on; the responder learns it when the connection is lost."""
+        self._closing = self._deaf = True
+        if self._open:
+            self.transport.unregisterProducer()
+            self.transport.abortConnection()
+
+    def waited(self, secs: float) -> None:
+        """Nothing has happened for C{secs}, and there is no responder."""
+        limits = self.parts.limits
+        if self._closing:
+            if secs > limits.linger_secs:
+                self.abort()
+        elif self._resting:
+            if secs > (limits.idle_secs if self._served else limits.head_secs):
+                self.close()
+        elif self._reader.in_head:
+            if secs > limits.head_secs:
+                self._deaf = True
+                self._refuse(RequestTimeout("Timeout receiving the request from the client"))
+        elif secs > limits.body_secs:
+            self.abort()

@@ -1,0 +1,461 @@
+"""One request for a service, from its head to the end of its answer."""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from waiter.admin.negotiation import internal_error
+from waiter.catalog.descriptor import Descriptor
+from waiter.errors import InstanceUnreachable, RequestTimeout, WaiterError
+from waiter.model.instance import Instance
+from waiter.model.outcome import Outcome
+from waiter.reservation.lease import Lease
+from waiter.reservation.reserver import InstanceReserver
+from waiter.router.accounting import count_end, log_entry
+from waiter.router.attempt import Attempt
+from waiter.router.backend_connection import BackendConnection
+from waiter.router.failure_answer import failure_answer, own_debug_lines
+from waiter.router.headers import Answer
+from waiter.router.interface import IResponder
+from waiter.router.request import Request
+from waiter.router.retries import IDEMPOTENT
+from waiter.router.tunnel import Tunnel
+from waiter.router.upload import Upload
+from waiter.telemetry.metrics import ServiceMetrics
+
+if TYPE_CHECKING:
+    from waiter.router.client_connection import ClientConnection
+
+_ANY_INSTANCE: frozenset[str] = frozenset()
+_MOST_RESENDS = 2
+_OUTCOMES = {"client-error": Outcome.CLIENT_ERROR, "instance-error": Outcome.INSTANCE_ERROR}
+
+
+class Phase(Enum):
+    """
+    How far a request has come.
+
+    C{FINDING}: it has no slot. C{ASKING}: it has one, and no answer. C{ANSWERING}: the client has been sent a part of the
+    answer, so nothing can be taken back. C{OVER}: nothing more happens.
+    """
+
+    FINDING = 0
+    ASKING = 1
+    ANSWERING = 2
+    OVER = 3
+
+
+_FINDING, _ASKING, _ANSWERING, _OVER = Phase
+
+
+@implementer(IResponder)
+class Exchange:
+    """
+    Resolves a request, reserves a slot, has its instance answer, and gives the slot back, exactly once, however this ends.
+
+    Where nothing has to be waited for, all up to the sending of the request is one call.
+
+    @ivar cid: the correlation id: the client's or the C{unique_id}.
+    @ivar known: the service is: C{descriptor}, C{numbers} and C{reserver} are there.
+    @ivar instance: the one that was tried last; it is there when C{leased_at} is set.
+    @ivar started_at: when the request came, in the clock's seconds, like those that follow.
+    @ivar leased_at: when there was a slot for the first time.
+    @ivar asked_at: when the request was sent to C{instance}.
+    @ivar answered_at: when the answer's head came, which is in C{answer} then.
+    @ivar status: of the answer the client has been sent.
+    @ivar error: what it was told instead of an instance's answer.
+    @ivar keep: whether the client's connection may be used for another request.
+    @ivar tries: how often the request was sent, or would have been if the instance could have been reached.
+    """
+
+    _log = Logger()
+
+    # What few requests change is not set for each.
+    taking = False
+    touched = True
+    since = 0.0
+    descriptor: Descriptor
+    numbers: ServiceMetrics
+    reserver: InstanceReserver
+    instance: Instance
+    known = False
+    started_at: float | None = None
+    leased_at: float | None = None
+    asked_at = 0.0
+    answered_at = 0.0
+    answer: Answer | None = None
+    status: int | None = None
+    error: WaiterError | None = None
+    keep = True
+    response_bytes = 0
+    tries = 1
+    _resends = 0
+    _phase = _FINDING
+    _lease: Lease | None = None
+    _attempt: Attempt | None = None
+    _waiting: Deferred[Any] | None = None
+    _upload: Upload | None = None
+    _avoided: frozenset[str] = _ANY_INSTANCE
+    _busy_before = False
+
+    def __init__(self, client: "ClientConnection", request: Request) -> None:
+        """
+        @param client: the connection the request came on.
+        """
+        self.request = request
+        self.client = client
+        self._parts = parts = client.parts
+        self.unique_id = unique_id = parts.unique_id()
+        headers = request.headers
+        self.cid = headers.cid or unique_id
+        if not headers.bodiless:
+            keep_bytes = parts.limits.replay_bytes if request.method in IDEMPOTENT else 0
+            self._upload = Upload(request, keep_bytes=keep_bytes)
+
+    # Finding an instance
+
+    def begin(self) -> None:
+        """Resolve, reserve and ask, as far as that goes without waiting."""
+        headers = self.request.headers
+        try:
+            self.client.admit(headers)
+            found = self._parts.resolver.resolve(headers.host, headers.waiter)
+            if isinstance(found, Descriptor):
+                self._described(found)
+            else:
+                self._await(found, self._described, self._refused)
+        except Exception as error:  # noqa: BLE001 - one request must not take others down
+            self._failed(error)
+
+    def _described(self, descriptor: Descriptor) -> None:
+        self.descriptor = descriptor
+        service = descriptor.service
+        self.numbers = numbers = self._parts.metrics.service(service.id)
+        numbers.total += 1
+        self.reserver = self._parts.reservers.reserver(service)
+        self.known = True
+        self._reserve(descriptor.queue_timeout_secs)
+
+    def _reserve(self, timeout_secs: float) -> None:
+        lease = self.reserver.reserve(timeout_secs=timeout_secs, exclude=self._avoided)
+        if isinstance(lease, Lease):
+            self._leased(lease)
+        else:
+            self._await(lease, self._leased, self._refused)
+
+    def _leased(self, lease: Lease) -> None:
+        numbers = self.numbers
+        self._lease = lease
+        self._phase = _ASKING
+        numbers.waiting_to_stream += 1
+        self.instance = instance = lease.instance
+        self.asked_at = since = lease.since
+        if self.leased_at is None:
+            self.leased_at = since
+            if self.started_at is None:
+                self.started_at = since
+            numbers.get_instance_secs.observe(since - self.started_at)
+        backend = self._parts.backends.take(instance)
+        if backend is None:
+            self._connect(instance)
+        else:
+            self._ask(backend)
+
+    def _connect(self, instance: Instance) -> None:
+        self._await(self._parts.backends.connect(instance), self._connected, self._not_connected)
+
+    def _connected(self, backend: BackendConnection) -> None:
+        self.asked_at = self._parts.clock.seconds()
+        self._ask(backend)
+
+    def _ask(self, backend: BackendConnection) -> None:
+        self.touched = True
+        self._attempt = attempt = Attempt(self, backend, self._upload)
+        attempt.ask()
+        if self.taking:
+            self.client.pump()
+
+    def _await(
+        self, deferred: Deferred[Any], then: Callable[[Any], None], otherwise: Callable[[Failure], None]
+    ) -> None:
+        if self.started_at is None:
+            self.started_at = self._parts.clock.seconds()
+        self._waiting = deferred
+        deferred.addCallbacks(self._awaited, self._awaited, callbackArgs=(then,), errbackArgs=(otherwise,))
+
+    def _awaited(self, result: Any, proceed: Callable[[Any], None]) -> None:
+        self._waiting = None
+        if self._phase is _OVER:
+            # The client went away. A failure is that of cancelling the wait; a slot was given back before.
+            if isinstance(result, Lease):
+                result.release(Outcome.CLIENT_ERROR)
+            elif isinstance(result, BackendConnection):
+                result.close()
+            return
+        try:
+            proceed(result)
+        except Exception as error:  # noqa: BLE001 - one request must not take others down
+            self._failed(error)
+
+    def _refused(self, failure: Failure) -> None:
+        self._failed(failure.value)
+
+    # The answer, as the attempt tells of it
+
+    def begin_answer(self, answer: Answer) -> bytes:
+        """
+        The head of the answer is there, and from now on there can be no other answer.
+
+        @return: header lines to be added to it.
+        """
+        numbers = self.numbers
+        self.answered_at = now = self._parts.clock.seconds()
+        self.answer = answer
+        self.status = answer.status
+        self._phase = _ANSWERING
+        numbers.waiting_to_stream -= 1
+        numbers.streaming += 1
+        numbers.backend_response_secs.observe(now - self.asked_at)
+        return own_debug_lines(self) if self.descriptor.debug else b""
+
+    def may_keep(self) -> bool:
+        """Whether the client's connection may be used for another request."""
+        request = self.request
+        if not request.headers.keep_alive or self._parts.draining or self.client.unreadable:
+            return False
+        # A client that was not told to go on with its body may leave it out.
+        attempt = self._attempt
+        return request.complete or not request.headers.expects_continue or (attempt is not None and attempt.continued)
+
+    def answered(self, attempt: Attempt) -> None:
+        """The whole answer is on its way to the client."""
+        now = self._parts.clock.seconds()
+        attempt.give_back(now)
+        if not self.request.complete:
+            self.request.discard()
+        self._over(Outcome.INSTANCE_BUSY if self.status == 503 else Outcome.SUCCESS, now)
+        self.client.answered(keep=self.keep)
+
+    def _over(self, outcome: Outcome, now: float) -> None:
+        """Release the slot, count and write down what happened."""
+        phase, self._phase = self._phase, _OVER
+        self.taking = False
+        self._attempt = None
+        self._release(phase, outcome)
+        if self.known:
+            count_end(self.numbers, self, outcome, now)
+        elif self.error is not None:
+            self._parts.metrics.router.refused_total += 1
+        self._parts.request_log.write(log_entry(self, now, self._parts.wall()))
+
+    def _release(self, phase: Phase, outcome: Outcome) -> None:
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        if phase is _ASKING:
+            self.numbers.waiting_to_stream -= 1
+        else:
+            self.numbers.streaming -= 1
+        lease.release(outcome)
+
+    # Trouble
+
+    def _not_connected(self, failure: Failure) -> None:
+        """Nothing was sent, so another instance can be tried as long as there is time."""
+        self.numbers.retries += 1
+        self._try_another(
+            InstanceUnreachable(
+                "Request failed to connect to service backend", details={"reason": failure.getErrorMessage()}
+            )
+        )
+
+    def broken(self, error: WaiterError, *, stale: bool) -> None:
+        """
+        The instance broke the attempt off: send the request again if that can do no harm.
+
+        @param stale: the instance is not to be blamed; a new connection will do.
+        """
+        self._attempt = None
+        self.taking = False
+        try:
+            if self._phase is not _ASKING or not self._may_resend() or not self._spend():
+                self._fail(error, Outcome.GENERIC_ERROR if stale else None)
+            elif stale:
+                self._rewind()
+                self._connect(self.instance)
+            else:
+                self._try_another(error)
+        except Exception as failure:  # noqa: BLE001 - one request must not take others down
+            self._failed(failure)
+
+    def ask_elsewhere(self, attempt: Attempt, *, reusable: bool) -> bool:
+        """
+        The instance says it is busy: ask another one if that can do no harm and one has a slot now.
+
+        @param reusable: whether the attempt's connection can be used again.
+        @return: whether that was done; otherwise the client gets the answer as it is.
+        """
+        reserver, instance = self.reserver, self.instance
+        if self._busy_before or not self._may_resend():
+            return False
+        lease = reserver.try_reserve(frozenset({instance.id}))
+        if lease is None:
+            return False
+        if not self._spend():
+            lease.release(Outcome.GENERIC_ERROR)
+            return False
+        self._busy_before = True
+        if reusable:
+            attempt.give_back(self._parts.clock.seconds())
+        else:
+            attempt.drop()
+        self._find_again(Outcome.INSTANCE_BUSY)
+        try:
+            self._leased(lease)
+        except Exception as error:  # noqa: BLE001 - one request must not take others down
+            self._failed(error)
+        return True
+
+    def _may_resend(self) -> bool:
+        """Whether doing it twice is as good as doing it once, and the whole request can be had again."""
+        upload = self._upload
+        return (
+            self.request.method in IDEMPOTENT
+            and self._resends < _MOST_RESENDS
+            and (upload is None or upload.replayable)
+        )
+
+    def _spend(self) -> bool:
+        self._resends += 1
+        return self._parts.retries.spend(self.descriptor.service.id, self.numbers)
+
+    def _try_another(self, error: WaiterError) -> None:
+        """
+        The instance failed the request: send it to another one, if one can be had before the queue timeout.
+
+        @param error: what to say if there is no time left.
+        """
+        reserver, instance = self.reserver, self.instance
+        now = self._parts.clock.seconds()
+        left_secs = self.descriptor.queue_timeout_secs - (now - (now if self.started_at is None else self.started_at))
+        if left_secs <= 0:
+            self._fail(error)
+            return
+        self._find_again(Outcome.INSTANCE_ERROR)
+        # If there is no other now, this one may have recovered before another one comes.
+        alone = reserver.is_last_serving(instance.id)
+        self._avoided = _ANY_INSTANCE if alone else self._avoided | {instance.id}
+        self._reserve(left_secs)
+
+    def _find_again(self, outcome: Outcome) -> None:
+        phase, self._phase = self._phase, _FINDING
+        self._attempt = None
+        self._rewind()
+        self._release(phase, outcome)
+
+    def _rewind(self) -> None:
+        self.tries += 1
+        self.taking = False
+        if self._upload is not None:
+            self._upload.rewind()
+
+    def _failed(self, error: BaseException | None) -> None:
+        """Something was raised."""
+        if not isinstance(error, WaiterError):
+            error = error or RuntimeError("a failure without an exception")
+            self._log.failure("A request failed", Failure(error))
+            error = internal_error(error)
+        self._fail(error)
+
+    def _fail(self, error: WaiterError, outcome: Outcome | None = None) -> None:
+        """
+        End with an error: tell the client, or, if it has a part of an answer, see to it that it cannot take it for the
+        whole.
+        """
+        phase, attempt = self._phase, self._attempt
+        if phase is _OVER:
+            return
+        self.error = error
+        if attempt is not None:
+            attempt.drop()
+        outcome = outcome or _OUTCOMES.get(error.cause, Outcome.GENERIC_ERROR)
+        if phase is _ANSWERING:
+            self._over(outcome, self._parts.clock.seconds())
+            self.client.abort()
+            return
+        self.status = error.status
+        keep = self.may_keep() and not isinstance(error, RequestTimeout)
+        self.client.transport.write(failure_answer(self, error, keep=keep))
+        self.request.discard()
+        self._over(outcome, self._parts.clock.seconds())
+        self.client.answered(keep=keep)
+
+    # What happens to the client's connection
+
+    def body_arrived(self) -> None:
+        """Pass on what has arrived of the body."""
+        self.touched = True
+        if self._attempt is not None:
+            self._attempt.body_arrived()
+
+    def unreadable(self, error: WaiterError) -> None:
+        """End with that error: the instance cannot get the whole request."""
+        self._fail(error)
+
+    def client_sent(self, data: bytes) -> None:
+        """There is a tunnel in this place when another protocol is spoken."""
+
+    def client_ended(self) -> bool:
+        """A client that sends no more is taken to be gone: one that was interrupted looks the same."""
+        return False
+
+    def client_lost(self, cleanly: bool) -> None:  # noqa: ARG002 - gone is gone
+        """Give everything back at once."""
+        if self._phase is _OVER:
+            return
+        if self._attempt is not None:
+            self._attempt.drop()
+        waiting, self._waiting = self._waiting, None
+        self._over(Outcome.CLIENT_ERROR, self._parts.clock.seconds())
+        if waiting is not None:
+            waiting.cancel()
+
+    def client_full(self) -> None:
+        """Let the instance wait with its answer."""
+        if self._attempt is not None:
+            self._attempt.client_full()
+
+    def client_ready(self) -> None:
+        """Go on with the answer."""
+        if self._attempt is not None:
+            self._attempt.client_ready()
+
+    def waited(self, secs: float) -> None:
+        """End what takes too long. Waiting in the queue and connecting have timeouts of their own."""
+        if self._attempt is not None:
+            error = self._attempt.waited(secs)
+            if error is not None:
+                self._fail(error)
+
+    # Another protocol
+
+    def open_tunnel(self, backend: BackendConnection, answer: Answer, data: bytes) -> None:
+        """
+        The instance has agreed to be a WebSocket. The slot stays in use until the tunnel's end.
+
+        @param data: the first bytes from the instance, if any have come.
+        """
+        more = self.begin_answer(answer)
+        head = b"%bconnection: Upgrade\r\nupgrade: websocket\r\n%bx-cid: %b\r\n\r\n" % (answer.lines, more, self.cid)
+        self._attempt = None
+        self.client.transport.write(head)
+        Tunnel(self.client, backend, self, idle_secs=self.descriptor.socket_timeout_secs).open(data)
+
+    def tunnel_closed(self, outcome: Outcome) -> None:
+        """Nothing goes through the tunnel any more."""
+        self._over(outcome, self._parts.clock.seconds())

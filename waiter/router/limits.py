@@ -1,0 +1,43 @@
+"""The bounds the router sets on those it talks to."""
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """
+    How much a client or an instance may send, and how long it may take. Nothing is kept beyond these.
+
+    Times are noticed up to two C{sweep_secs} late.
+
+    @ivar head_bytes: a request's line and headers together, and likewise its trailers.
+    @ivar header_count: headers of a request, and likewise its trailers.
+    @ivar answer_head_bytes: status line and headers of an instance's answer, and likewise its trailers.
+    @ivar pending_bytes: read from a client and not looked at yet; with more than that waiting, nothing is read.
+    @ivar replay_bytes: the part of a body that is kept in case the request has to be sent again.
+    @ivar discard_bytes: of a body nobody wants any more, read so that the connection can be used on.
+    @ivar api_body_bytes: a body sent to Waiter itself.
+    @ivar idle_secs: how long a client's connection may be idle between requests.
+    @ivar head_secs: how long the head of a request may take, and the first one to begin.
+    @ivar body_secs: how long a client may send nothing while the rest of its body is waited for.
+    @ivar linger_secs: how long a connection is read on after its last answer, so that the answer is not lost.
+    @ivar continue_secs: how long an instance may think before a client that asked is told to go on with its body.
+    @ivar sweep_secs: how often connections are looked at.
+    """
+
+    head_bytes: int = 32 * 1024
+    header_count: int = 200
+    answer_head_bytes: int = 64 * 1024
+    pending_bytes: int = 64 * 1024
+    replay_bytes: int = 64 * 1024
+    discard_bytes: int = 256 * 1024
+    api_body_bytes: int = 1024 * 1024
+    idle_secs: float = 75.0
+    head_secs: float = 30.0
+    body_secs: float = 60.0
+    linger_secs: float = 5.0
+    continue_secs: float = 1.0
+    sweep_secs: float = 0.25
+
+
+DEFAULT_LIMITS = Limits()

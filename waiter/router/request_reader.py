@@ -1,0 +1,284 @@
+"""From a client's bytes to its requests."""
+
+from collections.abc import Callable
+
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
+
+from waiter.errors import BadRequest, HeadTooLarge, MethodNotAllowed, NotImplementedHere, WaiterError
+from waiter.router.headers import Field, RequestHeaders, origin_form, read_request
+from waiter.router.limits import Limits
+from waiter.router.request import Request
+
+_PIECE = 4096
+_NO_BYTES = b"\0"
+# The parser knows these for the sake of other protocols.
+_NOT_HTTP = frozenset(
+    b"ANNOUNCE DESCRIBE FLUSH GET_PARAMETER PAUSE PLAY PRI RECORD REDIRECT SET_PARAMETER SETUP SOURCE TEARDOWN".split()
+)
+
+# Note [Two parsers]
+#
+# A client on a kept-alive connection repeats its headers. The first time they are read by a parser that calls Python for
+# each of them; they are then remembered as raw bytes together with what they mean. When the bytes after a request's line
+# are the same again, a second parser, which calls Python for the target only, checks the message, and the meaning is
+# looked up. The second one only ever sees whole requests without a body, so that both stand between two messages whenever
+# it is used.
+
+
+class RequestReader:
+    """
+    Reads the requests of one connection.
+
+    The parser cannot be stopped in the middle of what it is fed, so it is fed small pieces, and the caller decides when
+    the next one comes.
+
+    @ivar current: the request whose body is being read.
+    @ivar in_head: a request has begun and its head is not all there.
+    @ivar ended: the client has said that the last request is its last; whatever comes is ignored.
+    """
+
+    def __init__(self, limits: Limits, arrived: Callable[[Request], object]) -> None:
+        """
+        @param arrived: told each request when its head is there; it must not call back.
+        """
+        self._limits = limits
+        self._arrived = arrived
+        self._parser = HttpRequestParser(self)
+        self._url = b""
+        self._fields: list[Field] = []
+        self._section_bytes = 0
+        self._left: int | None = None
+        self._last: Request | None = None
+        self._heads = 0
+        self.current: Request | None = None
+        self.in_head = False
+        self.ended = False
+
+        # Set with the first headers that are remembered.
+        self._known: RequestHeaders
+        self._quick: HttpRequestParser
+        self._known_bytes = _NO_BYTES
+        self._targets: list[bytes] = []
+
+    @property
+    def between(self) -> bool:
+        """Whether the last request has been read to its end and nothing of the next one has."""
+        return self.current is None and not self.in_head
+
+    @property
+    def room(self) -> int:
+        """How many bytes may be fed at once."""
+        return _PIECE if self._left is None else self._left
+
+    def repeated(self, data: bytes) -> Request | None:
+        """
+        The request that C{data} is, if that is one whole request without a body, with the same headers as one before (Note
+        [Two parsers]). Otherwise C{None}, and nothing has been read. To be called only between two requests.
+        """
+        end = data.find(b"\r\n")
+        if (
+            len(data) - end != len(self._known_bytes)
+            or not data.endswith(self._known_bytes)
+            or not data.startswith(b" HTTP/1.1", end - 9)
+        ):
+            return None
+        targets = self._targets
+        quick, known = self._quick, self._known
+        try:
+            quick.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            # The other parser finds the same, and says what it is.
+            self._forget()
+            return None
+        target = targets.pop() if len(targets) == 1 else b"".join(targets)
+        method = quick.get_method()
+        if targets or not target.startswith(b"/") or b"#" in target or method in _NOT_HTTP:
+            self._forget()
+            return None
+        return Request(method, target, known, complete=True)
+
+    def feed(self, data: bytes) -> bytes:
+        """
+        Read on.
+
+        @param data: at most C{room} bytes.
+        @return: those of them that were not read, because they follow a request that was to change the protocol. If it does
+            not, they are to be fed again.
+        @raise WaiterError: the client cannot be understood. Nothing more can be read.
+        """
+        if self.ended:
+            return b""
+        if self._left is not None:
+            # The parser would only copy it. It stays behind in this message, so the next one gets a new parser.
+            self.on_body(data)
+            if self._left == 0:
+                self._parser = HttpRequestParser(self)
+                self.on_message_complete()
+            return b""
+        fresh = self.between
+        self._heads = 0
+        rest = self._parse(data)
+        if self.in_head:
+            self._section_bytes += len(data)
+            # The exact size is known when all of it is there.
+            if self._section_bytes > self._limits.head_bytes + _PIECE:
+                raise self._too_large()
+        elif fresh and not rest:
+            self._remember(data)
+        return rest
+
+    def _parse(self, data: bytes) -> bytes:
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            return self._upgrade(data[upgrade.args[0] :])
+        except HttpParserError as error:
+            # To the parser anything is an error that follows "Connection: close".
+            if self.ended:
+                return b""
+            raise _refusal(error) from error
+        return b""
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self.in_head = True
+        self._section_bytes = 0
+        self._url = b""
+        self._fields = []
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or a part of it."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; after a body, a trailer."""
+        fields = self._fields
+        if self.current is not None:
+            fields = self.current.trailers
+            self._section_bytes += len(name) + len(value) + 4
+            if self._section_bytes > self._limits.head_bytes:
+                raise self._too_large()
+        fields.append((name, value))
+        if len(fields) > self._limits.header_count:
+            raise HeadTooLarge(f"The request has more than {self._limits.header_count} headers.")
+
+    def on_headers_complete(self) -> None:
+        """The end of a request's head."""
+        method = self._parser.get_method()
+        version = self._parser.get_http_version()
+        self._check(method, version)
+        headers = read_request(self._fields, int(version[2]))
+        target, headers = origin_form(method, self._url, headers)
+        self._last = request = Request(method, target, headers)
+        self._heads += 1
+        self._section_bytes = 0
+        self.in_head = False
+        if self._parser.should_upgrade():
+            # The parser takes the request to end here, even if a body follows.
+            return
+        self.current = request
+        if headers.content_length:
+            self._left = headers.content_length
+        self._arrived(request)
+
+    def on_body(self, data: bytes) -> None:
+        """A part of a body."""
+        request = self.current
+        if request is not None:
+            request.arrived += len(data)
+            if request.body is not None:
+                request.body.append(data)
+        if self._left is not None:
+            self._left -= len(data)
+
+    def on_message_complete(self) -> None:
+        """The end of a request."""
+        request = self.current
+        if request is None:
+            return
+        self.current = None
+        self._left = None
+        request.complete = True
+        self.ended = not request.headers.keep_alive
+
+    # Inside.
+
+    def _check(self, method: bytes, version: str) -> None:
+        if method in _NOT_HTTP:
+            raise NotImplementedHere(f"The method {method.decode()} is not supported.")
+        if version not in {"1.0", "1.1"}:
+            raise BadRequest(f"HTTP/{version} is not supported, only HTTP/1.1 and HTTP/1.0 are.")
+        if method == b"CONNECT":
+            raise MethodNotAllowed("CONNECT is not supported: Waiter is not a forward proxy.")
+        size = len(method) + len(self._url) + 12 + sum(len(name) + len(value) + 4 for name, value in self._fields)
+        if size > self._limits.head_bytes:
+            raise self._too_large()
+
+    def _upgrade(self, rest: bytes) -> bytes:
+        """A request wants to change the protocol: what becomes of it."""
+        request = self._last
+        if request is None:
+            raise BadRequest("The request cannot be understood.")
+        headers = request.headers
+        upgrade = headers.upgrade
+        self._parser = HttpRequestParser(self)
+        if request.method == b"GET" and headers.bodiless and upgrade is not None and upgrade.lower() == b"websocket":
+            request.tunnel = request.complete = True
+            self._arrived(request)
+            return rest
+        # Every other protocol is ignored: the new parser reads the same request without the word.
+        fields = b"".join(b"%b: %b\r\n" % (name, value) for name, value in headers.fields if name.lower() != b"upgrade")
+        self._parse(b"%b %b HTTP/1.%d\r\n%b\r\n" % (request.method, self._url, headers.minor, fields))
+        return rest
+
+    def _remember(self, data: bytes) -> None:
+        """Keep the headers of what was just read, if it was one request that L{repeated} may find again."""
+        request = self._last
+        if self._heads != 1 or request is None or not self.between or self.ended:
+            return
+        headers = request.headers
+        if (
+            not headers.bodiless
+            or not headers.minor
+            or headers.upgrade is not None
+            or not data.startswith(request.method)
+        ):
+            return
+        if self._known_bytes is _NO_BYTES:
+            self._quick = HttpRequestParser(_Targets(self._targets))
+        self._known = headers
+        self._known_bytes = data[data.find(b"\r\n") :]
+
+    def _forget(self) -> None:
+        self._known_bytes = _NO_BYTES
+        self._targets.clear()
+
+    def _too_large(self) -> WaiterError:
+        return HeadTooLarge(f"The request's head has more than {self._limits.head_bytes} bytes.")
+
+
+class _Targets:
+    """What the second parser calls: only where the target goes."""
+
+    def __init__(self, targets: list[bytes]) -> None:
+        self.on_url = targets.append
+
+
+def _refusal(error: HttpParserError) -> WaiterError:
+    cause = error.__context__
+    if isinstance(error, HttpParserCallbackError) and isinstance(cause, WaiterError):
+        return cause
+    if isinstance(error, HttpParserInvalidMethodError):
+        return NotImplementedHere("The method is not one that Waiter knows.")
+    reason = str(error)
+    if "PRI" in reason:
+        return BadRequest("HTTP/2 is not supported, only HTTP/1.1 and HTTP/1.0 are.")
+    return BadRequest(f"The request cannot be understood: {reason}.")

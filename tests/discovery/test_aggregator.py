@@ -149,6 +149,10 @@ class MergeTests(AggregatorCase):
         self.assertEqual(list(self.aggregator.state.services), ["t"])
         told = [event for event in warnings if event["log_level"] is LogLevel.warn]
         self.assertEqual([event["service_id"] for event in told], ["mystery"])
+        self.hear()
+        self.hear(collected("mystery"))
+        self.assertEqual(warnings[-1]["service_id"], "mystery")
+        self.assertEqual(len([event for event in warnings if event["log_level"] is LogLevel.warn]), 2)
 
     def test_when_a_service_is_described_later_it_appears(self):
         self.known.pop("t")
@@ -175,6 +179,14 @@ class MergeTests(AggregatorCase):
         self.assertEqual(self.s.status, "Failing")
         self.hear(collected(failed=failed, healthy=[instance(3)]))
         self.assertEqual(self.s.status, "Running")
+
+    def test_when_the_scheduler_says_that_one_host_is_enough_old_failures_are_judged_anew(self):
+        found = collected(failed=[instance(number, exit_code=1, host="h") for number in (1, 2)], requested=1)
+        self.start(found)
+        self.assertIsNone(self.s.deployment_error)
+        self.config = {"min-hosts": 1}
+        [state] = self.hear(found)
+        self.assertIsNotNone(state.services["s"].deployment_error)
 
     def test_when_a_service_rests_after_failures_the_next_request_gets_a_new_try(self):
         failed = [instance(number, exit_code=127) for number in (1, 2)]
@@ -264,6 +276,13 @@ class PublishingTests(AggregatorCase):
         ):
             self.assertEqual(len(self.hear(attrs.evolve(base, **change))), 1, change)
             self.assertEqual(len(self.hear(base)), 1, change)
+
+    def test_when_a_change_has_no_effect_nothing_is_published(self):
+        self.start(collected(healthy=[instance(1)]))
+        before = self.s
+        self.failing["s"] = frozenset({"s.gone"})
+        self.assertEqual(self.hear(collected(healthy=[instance(1)])), [])
+        self.assertIs(self.s, before)
 
     def test_what_has_not_changed_is_the_same_object(self):
         self.start(collected(healthy=[instance(1)]), collected("t"))
@@ -417,8 +436,8 @@ class KillTests(AggregatorCase):
         self.start(found)
         for each in found.healthy[:19]:
             self.aggregator.killed(each)
-        for _ in range(3):
-            self.hear(found)
+        for requested in (20, 10, 1):
+            self.hear(collected(healthy=found.healthy, requested=requested))
             self.assertEqual(ids(self.s.healthy), ["s.19"])
 
     def test_when_the_service_is_not_known_nothing_happens(self):

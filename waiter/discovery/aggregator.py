@@ -66,7 +66,6 @@ class Aggregator:
         self._undescribed: set[str] = set()
         # Whether subscribers do not know yet what the views have.
         self._changed = False
-        self._publishing = False
         self._waiting: list[Deferred[RoutingState]] = []
 
     def scheduler_news(self, batch: SchedulerBatch) -> None:
@@ -74,7 +73,6 @@ class Aggregator:
         now = self._wall()
         if self._watched_since is None:
             self._watched_since = now
-            self._changed = True
         views: dict[str, ServiceView] = {}
         for service_id, collected in batch.services.items():
             service = self._describe(service_id)
@@ -162,7 +160,7 @@ class Aggregator:
         if service_id not in self._undescribed:
             self._undescribed.add(service_id)
             self._log.warn(
-                "Service {service_id} runs, but nobody here has described it; it is ignored", service_id=service_id
+                "Service {service_id} runs, but nobody here has described it; it is left out", service_id=service_id
             )
 
     def _renew(self, *, time: float) -> None:
@@ -177,15 +175,10 @@ class Aggregator:
         )
 
     def _publish(self) -> None:
-        if not self._complete or self._publishing:
+        if not self._complete or not self._changed:
             return
-        self._publishing = True
-        try:
-            while self._changed:
-                self._changed = False
-                waiting, self._waiting = self._waiting, []
-                self.states.publish(self.state)
-                for deferred in waiting:
-                    deferred.callback(self.state)
-        finally:
-            self._publishing = False
+        self._changed = False
+        waiting, self._waiting = self._waiting, []
+        self.states.publish(self.state)
+        for deferred in waiting:
+            deferred.callback(self.state)

@@ -152,7 +152,13 @@ def assemble(
     )
 
     routers = StaticRouterDirectory(identity.router_id, identity.url)
-    aggregator = Aggregator(router_id=identity.router_id, wall=wall, describe=services.get, failing=reservers.failing)
+    aggregator = Aggregator(
+        router_id=identity.router_id,
+        wall=wall,
+        describe=services.get,
+        failing=reservers.failing,
+        deployment_error_config=scheduler.deployment_error_config,
+    )
     service_collector = ServiceCollector(
         reactor,
         scheduler,

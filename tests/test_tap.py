@@ -53,7 +53,11 @@ class MakeServiceTests(SynchronousTestCase):
         root = self.make()
         names = [service.name for service in root]
         self.assertEqual(names[0], "state directory")
-        for earlier, later in [("scheduler", "reservation"), ("reservation", "autoscaler"), ("autoscaler", "router")]:
+        for earlier, later in [
+            ("LocalScheduler", "reservation"),
+            ("reservation", "autoscaler"),
+            ("autoscaler", "router"),
+        ]:
             self.assertLess(names.index(earlier), names.index(later))
         self.assertFalse(root.services[0].path.exists())
 

@@ -12,10 +12,10 @@ import psutil
 import treq
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.iweb import UNKNOWN_LENGTH
 
 READY = b"Waiter is ready"
 HTTP_SERVER = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
@@ -57,6 +57,7 @@ class Answer:
     code: int
     headers: object
     body: bytes
+    length: int | None
 
     def json(self):
         return json.loads(self.body)
@@ -81,9 +82,9 @@ class _Server(ProcessProtocol):
         """Nothing: C{processEnded} comes when the output is complete."""
 
     def processEnded(self, reason):
+        self.ended.callback(reason.value)
         if not self.ready.called:
             self.ready.errback(AssertionError(f"Waiter did not start:\n{self.output.decode()}"))
-        self.ended.callback(0 if reason.check(ProcessDone) else reason.value)
 
 
 class RunningWaiter:
@@ -133,7 +134,11 @@ class RunningWaiter:
         return self._server.output.decode(errors="replace")
 
     async def stop(self, sent=signal.SIGINT):
-        """Send a signal; returns the exit status (0 or the reason) when the process has ended."""
+        """
+        Send a signal; returns how the process ended when it has.
+
+        After an orderly stop twistd ends itself with the signal it got.
+        """
         self._process.signalProcess(sent)
         return await self._server.ended
 
@@ -148,7 +153,9 @@ class RunningWaiter:
             allow_redirects=False,
             unbuffered=True,
         )
-        return Answer(response.code, response.headers, await treq.content(response))
+        # The agent takes Content-Length out of the headers.
+        length = None if response.length is UNKNOWN_LENGTH else response.length
+        return Answer(response.code, response.headers, await treq.content(response), length)
 
     async def api(self, path):
         """GET something of the API; returns the JSON."""
@@ -170,6 +177,10 @@ class RunningWaiter:
     def instance_processes(self):
         """The live processes that carry an instance id of a service of this Waiter's state directory."""
         return processes_under(self.state)
+
+    async def processes_now(self):
+        """C{instance_processes}, to be waited on."""
+        return self.instance_processes()
 
     async def _clean_up(self):
         if not self._server.ended.called:

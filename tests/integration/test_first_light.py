@@ -50,7 +50,7 @@ class FirstLightTests(TestCase):
 
         await until(lambda: waiter.active_instances(service_id), lambda active: len(active) <= 1)
         await until(lambda: waiter.service(service_id), lambda service: service["status"] == "Inactive")
-        self.assertEqual(waiter.instance_processes(), [])
+        await until(waiter.processes_now, lambda processes: processes == [])
 
         again = await waiter.request("/0", headers=headers)
         self.assertEqual(again.code, 200)
@@ -59,8 +59,10 @@ class FirstLightTests(TestCase):
         waiter = await RunningWaiter(self).start()
         await waiter.request("/0", headers=service_headers(f"exec python3 {SLOW_ECHO} $PORT0", min_instances=2))
         self.assertTrue(waiter.instance_processes())
-        self.assertEqual(await waiter.stop(signal.SIGINT), 0)
+        ended = await waiter.stop(signal.SIGINT)
+        self.assertEqual(ended.signal, signal.SIGINT)
         self.assertEqual(waiter.instance_processes(), [])
+        self.assertIn("Server Shut Down", waiter.output)
         self.assertNotIn("Traceback", waiter.output)
 
     async def test_requestsUnderWayAreFinishedBeforeItStops(self):
@@ -73,7 +75,8 @@ class FirstLightTests(TestCase):
         stopped = Deferred.fromCoroutine(waiter.stop(signal.SIGTERM))
         answer = await slow
         self.assertEqual(answer.code, 200)
-        self.assertEqual(await stopped, 0)
+        await stopped
+        self.assertIn("Server Shut Down", waiter.output)
 
     async def test_killedServerLeavesInstancesRunningAndTheirRecordsComplete(self):
         waiter = await RunningWaiter(self).start()

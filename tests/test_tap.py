@@ -51,7 +51,7 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_treeIsInStartingOrderAndNothingIsOpened(self):
         root = self.make()
-        names = [service.name for service in root]
+        names = [service.name or type(service).__name__ for service in root]
         self.assertEqual(names[0], "state directory")
         for earlier, later in [
             ("LocalScheduler", "reservation"),

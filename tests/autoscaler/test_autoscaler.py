@@ -114,6 +114,19 @@ class Turns(AutoscalerCase):
         numbers = [call[2] for call in self.scheduler.calls]
         self.assertEqual(numbers, [12, 16, 18, 19, 20])
 
+    def test_no_kill_during_a_step_up(self):
+        """While a number is being set nothing is stopped, because it is not known how many there will be."""
+        self.load(20)
+        self.have(4)
+        self.scheduler.hold()
+        self.clock.advance(1)
+        self.load(0)
+        self.clock.pump([1] * 5)
+        self.assertEqual(self.world.calls("kill"), [])
+        self.scheduler.let_go()
+        self.clock.pump([1] * 2)
+        self.assertEqual(self.world.requested(self.service), 1)
+
     def test_scheduler_fails(self):
         """A step that failed is ordered again."""
         self.load(20)
@@ -378,6 +391,16 @@ class Expired(AutoscalerCase):
         self.autoscaler.update(self.state(healthy=5, expired_healthy=1))
         self.clock.pump([1] * 5)
         self.assertEqual(self.scheduler.calls, [("scale", self.service.id, 6, False)])
+
+    def test_killed_one_is_not_replaced(self):
+        """An expired instance that has just been stopped but still shows is not replaced once more."""
+        self.load(5)
+        self.have(6)
+        self.world.lag_secs = None
+        self.autoscaler.update(self.state(healthy=5, expired_unhealthy=1, requested=6))
+        self.world.executor.ledger.scaled(self.service.id, 5, self.clock.seconds())
+        self.clock.pump([1] * 3)
+        self.assertEqual(self.scheduler.calls, [])
 
 
 class Views(AutoscalerCase):

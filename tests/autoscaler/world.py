@@ -8,6 +8,7 @@ from tests.doubles.scheduler import MemoryScheduler
 from waiter.autoscaler.autoscaler import Autoscaler
 from waiter.autoscaler.collection import IdleCollector
 from waiter.autoscaler.executor import ScalingExecutor
+from waiter.errors import ServiceFailing
 from waiter.model.instance import Flag
 from waiter.model.outcome import Outcome
 from waiter.model.routing import InstanceCounts, RoutingState, ServiceState
@@ -162,7 +163,7 @@ class World:
         return self.reservers.reserver(service).reserve(timeout_secs=timeout_secs)
 
     def client(self, service, request_secs, requests=None):
-        """A client that sends one request after the other."""
+        """A client that sends one request after the other, and one that was refused again a second later."""
         client = _Client(world=self, service=service, request_secs=request_secs, left=requests)
         client.send()
         return client
@@ -175,6 +176,7 @@ class _Client:
     request_secs: float
     left: int | None
     served: int = 0
+    refused: int = 0
     stopped: bool = False
     waiting: Deferred | None = None
     instances: set = attrs.field(factory=set)
@@ -202,7 +204,10 @@ class _Client:
 
     def _failed(self, failure):
         self.waiting = None
-        failure.trap(CancelledError)
+        if failure.trap(CancelledError, ServiceFailing) is ServiceFailing:
+            self.refused += 1
+            self.left = None if self.left is None else self.left + 1
+            self.world.clock.callLater(1, self.send)
 
     def _done(self, lease):
         if lease.instance.id not in self.world.running(self.service):

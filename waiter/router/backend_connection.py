@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from waiter.errors import InstanceFailed, WaiterError
 from waiter.model.instance import Instance
-from waiter.router.headers import Answer, Field, read_answer
+from waiter.router.headers import Answer, Field, fields_bytes, read_answer
 from waiter.router.interface import IAsker
 from waiter.router.limits import Limits
 from waiter.router.sockets import send_at_once
@@ -95,7 +95,10 @@ class BackendConnection(Protocol):
         self._pieces: list[bytes] = []
         # What it is gathering.
         self._in_head = False
-        self._section_bytes = 0
+        # Fed since the head began, fed now, and of trailers.
+        self._head_bytes = 0
+        self._piece_bytes = 0
+        self._trailer_bytes = 0
         self._reason = b""
         self._fields: list[Field] = []
         self._trailers: list[Field] = []
@@ -248,6 +251,8 @@ class BackendConnection(Protocol):
 
     def _parse(self, asker: IAsker, data: bytes, *, first: bool) -> None:
         clean = True
+        self._piece_bytes = len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -264,11 +269,9 @@ class BackendConnection(Protocol):
             else:
                 self._fail(cause if isinstance(cause, WaiterError) else _misunderstood(error))
                 return
-        if self._in_head:
-            self._section_bytes += len(data)
-            if self._section_bytes > self._limits.answer_head_bytes:
-                self._fail(self._too_large())
-                return
+        if self._in_head and self._head_bytes > self._limits.answer_head_bytes:
+            self._fail(self._too_large())
+            return
         for answer in self._informed:
             asker.informed(answer)
         self._informed = []
@@ -319,7 +322,7 @@ class BackendConnection(Protocol):
         if self._complete:
             raise _Surplus
         self._in_head = True
-        self._section_bytes = 0
+        self._head_bytes = self._piece_bytes
         self._reason = b""
         self._fields = []
 
@@ -333,14 +336,16 @@ class BackendConnection(Protocol):
             self._fields.append((name, value))
             return
         self._trailers.append((name, value))
-        self._section_bytes += len(name) + len(value) + 4
-        if self._section_bytes > self._limits.answer_head_bytes:
+        self._trailer_bytes += len(name) + len(value) + 4
+        if self._trailer_bytes > self._limits.answer_head_bytes:
             raise self._too_large()
 
     def on_headers_complete(self) -> None:
         """The end of an answer's head."""
         self._in_head = False
-        self._section_bytes = 0
+        if self._head_bytes > self._limits.answer_head_bytes < fields_bytes(self._fields):
+            raise self._too_large()
+        self._trailer_bytes = 0
         version = self._parser.get_http_version()
         if version not in {"1.0", "1.1"}:
             raise InstanceFailed(f"The instance answered with HTTP/{version}.")

@@ -442,6 +442,11 @@ def trailer_lines(fields: Iterable[Field]) -> bytes:
     )
 
 
+def fields_bytes(fields: Iterable[Field]) -> int:
+    """How long the lines of some headers are."""
+    return sum(len(name) + len(value) + 4 for name, value in fields)
+
+
 def safe(value: bytes) -> bytes:
     """A header's value without what could end it."""
     return _UNSAFE.sub(b"", value)

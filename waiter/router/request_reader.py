@@ -11,7 +11,7 @@ from httptools import (
 )
 
 from waiter.errors import BadRequest, HeadTooLarge, MethodNotAllowed, NotImplementedHere, WaiterError
-from waiter.router.headers import Field, RequestHeaders, origin_form, read_request
+from waiter.router.headers import Field, RequestHeaders, fields_bytes, origin_form, read_request
 from waiter.router.limits import Limits
 from waiter.router.request import Request
 
@@ -52,7 +52,10 @@ class RequestReader:
         self._parser = HttpRequestParser(self)
         self._url = b""
         self._fields: list[Field] = []
-        self._section_bytes = 0
+        # Fed since the head began, fed now, and of trailers.
+        self._head_bytes = 0
+        self._piece_bytes = 0
+        self._trailer_bytes = 0
         self._left: int | None = None
         self._last: Request | None = None
         self._heads = 0
@@ -125,15 +128,16 @@ class RequestReader:
         self._heads = 0
         rest = self._parse(data)
         if self.in_head:
-            self._section_bytes += len(data)
-            # The exact size is known when all of it is there.
-            if self._section_bytes > self._limits.head_bytes + _PIECE:
+            # A part of the first piece may have belonged to the message before.
+            if self._head_bytes > self._limits.head_bytes + _PIECE:
                 raise self._too_large()
         elif fresh and not rest:
             self._remember(data)
         return rest
 
     def _parse(self, data: bytes) -> bytes:
+        self._piece_bytes = len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -150,7 +154,7 @@ class RequestReader:
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self.in_head = True
-        self._section_bytes = 0
+        self._head_bytes = self._piece_bytes
         self._url = b""
         self._fields = []
 
@@ -163,8 +167,8 @@ class RequestReader:
         fields = self._fields
         if self.current is not None:
             fields = self.current.trailers
-            self._section_bytes += len(name) + len(value) + 4
-            if self._section_bytes > self._limits.head_bytes:
+            self._trailer_bytes += len(name) + len(value) + 4
+            if self._trailer_bytes > self._limits.head_bytes:
                 raise self._too_large()
         fields.append((name, value))
         if len(fields) > self._limits.header_count:
@@ -179,7 +183,7 @@ class RequestReader:
         target, headers = origin_form(method, self._url, headers)
         self._last = request = Request(method, target, headers)
         self._heads += 1
-        self._section_bytes = 0
+        self._trailer_bytes = 0
         self.in_head = False
         if self._parser.should_upgrade():
             # The parser takes the request to end here, even if a body follows.
@@ -218,8 +222,8 @@ class RequestReader:
             raise BadRequest(f"HTTP/{version} is not supported, only HTTP/1.1 and HTTP/1.0 are.")
         if method == b"CONNECT":
             raise MethodNotAllowed("CONNECT is not supported: Waiter is not a forward proxy.")
-        size = len(method) + len(self._url) + 12 + sum(len(name) + len(value) + 4 for name, value in self._fields)
-        if size > self._limits.head_bytes:
+        limit = self._limits.head_bytes
+        if self._head_bytes > limit < len(method) + len(self._url) + 12 + fields_bytes(self._fields):
             raise self._too_large()
 
     def _upgrade(self, rest: bytes) -> bytes:

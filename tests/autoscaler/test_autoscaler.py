@@ -207,11 +207,17 @@ class Leadership(AutoscalerCase):
         self.assertEqual(self.scheduler.calls, [("create", self.service.id)])
 
     def test_starts_from_zero(self):
-        """Every router starts the first instance of a service that has none."""
+        """Every router starts the first instance of a service that has none, and leaves the others to the leader."""
         self.world.leader = False
+        self.world.start_secs = None
         self.have(0)
-        self.world.reserve(self.service)
+        self.clock.advance(0.9)
+        for _ in range(20):
+            self.world.reserve(self.service)
         self.clock.advance(0)
+        self.assertEqual(self.view["scale-to-instances"], 10)
+        self.assertEqual(self.world.requested(self.service), 1)
+        self.clock.pump([1] * 3)
         self.assertEqual(self.world.requested(self.service), 1)
 
 

@@ -226,26 +226,21 @@ class Autoscaler(RunningService):
     ) -> None:
         """@param service_ids: whose turn it is, and whether somebody waits for it."""
         now = self._clock.seconds()
-        known: list[tuple[ServiceState, int]] = []
         for service_id, demanded in service_ids.items():
             service_state = state.services.get(service_id)
             observed = None if service_state is None else service_state.counts.requested
             requested = self._executor.ledger.requested(service_id, observed)
-            if requested is None or self._executor.is_deleting(service_id):
-                if demanded:
-                    self._create(service_id)
-            elif service_state is not None:
-                known.append((service_state, requested))
-        if known and loads is None:
-            loads = self._loads()
-        if loads is None:
-            return
-        for service_state, requested in known:
-            load = loads.get(service_state.service.id, ServiceLoad())
             try:
-                self._turn(service_state, requested, load.outstanding, now)
+                if requested is None or self._executor.is_deleting(service_id):
+                    if demanded:
+                        self._create(service_id)
+                elif service_state is not None:
+                    loads = self._loads() if loads is None else loads
+                    if loads is not None:
+                        load = loads.get(service_id, ServiceLoad())
+                        self._turn(service_state, requested, load.outstanding, now)
             except Exception:  # noqa: BLE001 - one service must not take the others down
-                self._log.failure("The turn of {service_id} failed", service_id=service_state.service.id)
+                self._log.failure("The turn of {service_id} failed", service_id=service_id)
 
     def _create(self, service_id: str) -> None:
         service = self._describe(service_id)
@@ -282,19 +277,18 @@ class Autoscaler(RunningService):
             )
             memory.target = memory.decision.target
         self._tell_scaling_state(memory)
-        amount = memory.decision.amount
-        from_nothing = requested == 0 and outstanding > 0
-        goes_up = amount > 0 and (from_nothing or self._is_leader())
-        goes_down = amount < 0 and settled and self._is_leader()
-        memory.has_instances = requested > 0 or goes_up
-        if goes_up or goes_down:
+        self._act(memory, task_count=state.counts.scheduled, settled=settled)
+
+    def _act(self, memory: _Memory, *, task_count: int, settled: bool) -> None:
+        scale_to = memory.decision.scale_to
+        if not self._is_leader():
+            # Nobody else may be there to start the first ones; all further ones are the leader's.
+            from_nothing = memory.total == 0 and memory.outstanding > 0
+            scale_to = floor_of(memory.rules, memory.outstanding) if from_nothing else memory.total
+        memory.has_instances = memory.total > 0 or scale_to > 0
+        if scale_to > memory.total or (scale_to < memory.total and settled):
             self._executor.execute(
-                ScalingOrder(
-                    service=service,
-                    total=requested,
-                    task_count=state.counts.scheduled,
-                    scale_to=memory.decision.scale_to,
-                )
+                ScalingOrder(service=memory.service, total=memory.total, task_count=task_count, scale_to=scale_to)
             )
 
     def _remember(self, state: ServiceState, requested: int, before: _Memory | None, now: float) -> _Memory:

@@ -9,7 +9,7 @@ from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent
@@ -152,8 +152,7 @@ class HealthProbe:
         drain = _Drain()
         response.deliverBody(drain)
         if not drain.over:
-            timer = self._reactor.callLater(self._timeout_secs, drain.cut)
-            drain.when_over = timer.cancel
+            drain.limit = self._reactor.callLater(self._timeout_secs, drain.cut)
 
 
 def _headers() -> Headers:
@@ -216,7 +215,7 @@ class _Drain(Protocol):
 
     def __init__(self) -> None:
         self.over = False
-        self.when_over: Any = None
+        self.limit: IDelayedCall | None = None
         self._left = _BODY_LIMIT
 
     def dataReceived(self, data: bytes) -> None:
@@ -226,11 +225,10 @@ class _Drain(Protocol):
 
     def cut(self) -> None:
         """Read no further."""
-        self.when_over = None
         if self.transport is not None:
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: ARG002 - Twisted's signature
         self.over = True
-        if self.when_over is not None:
-            self.when_over()
+        if self.limit is not None and self.limit.active():
+            self.limit.cancel()

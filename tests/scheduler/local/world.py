@@ -15,8 +15,9 @@ from waiter.scheduler.health import HealthProbe
 from waiter.scheduler.local.processes import snapshot
 from waiter.scheduler.local.scheduler import LocalScheduler
 
-# Below the ports of a real Waiter, and another range than that of other tests run at the same time, mostly.
-PORTS = (9200 + os.getpid() % 7 * 100, 9299 + os.getpid() % 7 * 100)
+# Away from the ports of a real Waiter and from those that the kernel gives to clients. Wide, because a port on which a
+# closed connection lingers is not used again, and different for tests that run at the same time.
+PORTS = (20000 + os.getpid() % 12 * 1000, 20999 + os.getpid() % 12 * 1000)
 
 
 class World(SchedulerTools):

@@ -50,10 +50,11 @@ def entries(root: Path | None, directory: str) -> tuple[LogEntry, ...]:
     @param root: the log directory; C{None} if there is none.
     @raise NotFound: there is no such directory.
     """
-    path = _existing(root, directory)
+    root, path = _existing(root, directory)
     try:
         with os.scandir(path) as listing:
-            found = [_entry(entry, directory.strip("/")) for entry in listing]
+            top = root.resolve()
+            found = [_entry(entry, top) for entry in listing]
     except NotADirectoryError as error:
         raise NotFound(f"{directory} is not a directory") from error
     return tuple(sorted((entry for entry in found if entry is not None), key=lambda entry: entry.name))
@@ -66,23 +67,23 @@ def file_path(root: Path | None, relative: str) -> str:
     @param root: the log directory; C{None} if there is none.
     @raise NotFound: there is no such file, or it is outside.
     """
-    path = _existing(root, relative)
+    _, path = _existing(root, relative)
     if not path.is_file():
         raise NotFound(f"{relative} is not a file")
     return str(path)
 
 
-def _existing(root: Path | None, relative: str) -> Path:
+def _existing(root: Path | None, relative: str) -> tuple[Path, Path]:
     if root is None:
         raise NotFound("There are no logs of such an instance")
     path = inside(root, relative)
     if path is None:
         raise NotFound(f"There is no {relative} in the logs of the instance")
-    return path
+    return root, path
 
 
-def _entry(entry: os.DirEntry[str], directory: str) -> LogEntry | None:
-    where = f"{directory}/{entry.name}" if directory else entry.name
+def _entry(entry: os.DirEntry[str], root: Path) -> LogEntry | None:
+    where = os.path.relpath(entry.path, root)
     try:
         if entry.is_dir(follow_symlinks=False):
             return LogEntry(name=entry.name, type="directory", size=None, path=where)

@@ -1,6 +1,7 @@
 """Gives instances ports that nobody else on the machine uses."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import random
@@ -23,18 +24,35 @@ def lock_directory() -> Path:
 
 
 def port_is_free(port: int) -> bool:
-    """Whether a program could listen on the port now, on any address."""
-    # The dual-stack wildcard collides with every other binding; without SO_REUSEADDR also with what only lingers.
-    for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):  # noqa: S104 - bound for a moment, never listened on
+    """Whether any program could listen on the port now, on any address."""
+    return _can_bind(port, reuse=False)
+
+
+def port_is_used(port: int) -> bool:
+    """
+    Whether some program listens on the port now, on any address.
+
+    A port of which only closed connections linger is neither free, because a program may be as strict as the kernel is by
+    default, nor used.
+    """
+    return not _can_bind(port, reuse=True)
+
+
+def _can_bind(port: int, *, reuse: bool) -> bool:
+    # Bound for a moment, never listened on. The dual-stack wildcard collides with a listener on any address.
+    for family, wildcard in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):  # noqa: S104
         try:
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
+            with socket.socket(family, socket.SOCK_STREAM) as attempt:
+                if reuse:
+                    attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-                probe.bind((address, port))
+                    attempt.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                attempt.bind((wildcard, port))
                 return True
-        except OSError:
-            if family == socket.AF_INET:
+        except OSError as error:
+            if error.errno in {errno.EADDRINUSE, errno.EACCES}:
                 return False
+            # There is no IPv6 here.
     return False
 
 
@@ -68,6 +86,7 @@ class PortPool:
         wall: Callable[[], float],
         rest_secs: float = 120.0,
         is_free: Callable[[int], bool] = port_is_free,
+        is_used: Callable[[int], bool] = port_is_used,
     ) -> None:
         """
         @param port_range: first and last port.
@@ -78,6 +97,7 @@ class PortPool:
         self._wall = wall
         self._rest_secs = rest_secs
         self._is_free = is_free
+        self._is_used = is_used
         self._held: set[int] = set()
         # Several servers that begin at different places seldom meet.
         self._next = random.randint(self._first, self._last)  # noqa: S311 - spread, not secrecy
@@ -133,8 +153,8 @@ class PortPool:
         lease.locks = ()
 
     def in_use(self, ports: Sequence[int]) -> int | None:
-        """The first of the ports that some program uses now; C{None} if none does."""
-        return next((port for port in ports if not self._is_free(port)), None)
+        """The first of the ports that some program listens on now; C{None} if none does."""
+        return next((port for port in ports if self._is_used(port)), None)
 
     def _prepare(self) -> None:
         try:
@@ -162,10 +182,11 @@ class PortPool:
             return None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.lstat().st_ino == os.fstat(lock).st_ino:
+            found = os.fstat(lock)
+            if stat.S_ISREG(found.st_mode) and path.lstat().st_ino == found.st_ino:
                 return lock
         except OSError:
-            # Locked by another, or deleted by somebody who tidies up.
+            # Locked by another, or just deleted by somebody who tidies up.
             pass
         os.close(lock)
         return None

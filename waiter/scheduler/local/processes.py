@@ -19,7 +19,8 @@ class Process:
 
     @ivar start_ticks: when it started, in the kernel's ticks since boot: with the pid and the boot id it names one process
         for ever. (psutil gives the time since the epoch, which moves when the clock is set.)
-    @ivar instance_id: what its environment says.
+    @ivar instance_id: the instance it says it belongs to, by its environment or, where that is overwritten and the process
+        has lost its parents, by the files it holds.
     """
 
     pid: int
@@ -67,7 +68,13 @@ def read_process(pid: int, *, with_environment: bool = True) -> Process | None:
 def snapshot() -> dict[int, Process]:
     """Every process of the machine. Takes some 15 µs for each."""
     found = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - the fastest
-    return {process.pid: process for process in found if process is not None}
+    everything = {process.pid: process for process in found if process is not None}
+    for process in tuple(everything.values()):
+        if process.instance_id is None and (process.parent == 1 or process.session not in everything):
+            instance_id = _instance_by_files(process.pid)
+            if instance_id is not None:
+                everything[process.pid] = attrs.evolve(process, instance_id=instance_id)
+    return everything
 
 
 def members(everything: Snapshot, instance_id: str, leader: int | None) -> list[Process]:
@@ -152,3 +159,23 @@ def _instance_id(pid: int) -> str | None:
         return None
     start += len(_MARK)
     return environment[start : environment.find(b"\0", start)].decode("utf-8", "replace")
+
+
+def _instance_by_files(pid: int) -> str | None:
+    """
+    The instance in whose directory a process works or writes its output.
+
+    Servers like nginx write their titles over their environment. While the launcher lives its group tells what is its
+    own; this is for those whose launcher has been killed.
+    """
+    for link in ("cwd", "fd/1", "fd/2"):
+        try:
+            path = Path(os.readlink(f"/proc/{pid}/{link}"))  # noqa: PTH115 - the fastest
+        except OSError:
+            # Another user's, or gone.
+            continue
+        for inner in path.parents:
+            # services/<service-id>/<instance-id>/..., where an instance id is its service's id, a dot and more.
+            if inner.name.startswith(f"{inner.parent.name}.") and inner.parent.name:
+                return inner.name
+    return None

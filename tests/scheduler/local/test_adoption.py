@@ -1,0 +1,353 @@
+"""Instances outlive the server that started them, and the next one knows them again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.protocol import ProcessProtocol
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.scheduler.local.world import PORTS, World
+from tests.scheduler.servers import SERVER, program
+from waiter.model.instance import Flag
+from waiter.scheduler.interface import Signal
+from waiter.scheduler.local.adoption import Verdict, judge
+from waiter.scheduler.local.processes import Process, snapshot
+from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
+
+RECORD = InstanceRecord(
+    id="a.1",
+    service_id="a",
+    cluster="c",
+    run_as_user="u",
+    core={},
+    environment={},
+    ports=(1,),
+    created_at=5.0,
+    pid=10,
+    start_ticks=100,
+    boot_id="this",
+)
+HALF = attrs.evolve(RECORD, pid=None, start_ticks=None, boot_id=None)
+
+
+def machine(*processes):
+    return {process.pid: process for process in processes}
+
+
+def process(pid, *, ticks=100, instance_id="a.1", session=None):
+    session = pid if session is None else session
+    return Process(pid=pid, parent=1, group=session, session=session, start_ticks=ticks, instance_id=instance_id)
+
+
+class JudgeTests(SynchronousTestCase):
+    def verdict(self, record, *processes):
+        return judge(record, machine(*processes), "this")[0]
+
+    def test_theSameProcessIsAlive(self):
+        self.assertIs(self.verdict(RECORD, process(10)), Verdict.ALIVE)
+
+    def test_aProcessThatStartedAtAnotherTimeIsAnother(self):
+        self.assertIs(self.verdict(RECORD, process(10, ticks=101, instance_id=None)), Verdict.DEAD)
+
+    def test_aProcessOfAnotherBootIsAnother(self):
+        self.assertIs(self.verdict(attrs.evolve(RECORD, boot_id="other"), process(10)), Verdict.DEAD)
+
+    def test_whatTheLauncherLeftBehindRemains(self):
+        self.assertIs(self.verdict(RECORD, process(11, session=10)), Verdict.REMAINS)
+
+    def test_aKilledInstanceThatLivesRemains(self):
+        self.assertIs(self.verdict(attrs.evolve(RECORD, killed=True), process(10)), Verdict.REMAINS)
+
+    def test_aRecordedEndIsTheEnd(self):
+        self.assertIs(self.verdict(attrs.evolve(RECORD, ended_at=6.0), process(10)), Verdict.ENDED)
+
+    def test_aHalfWrittenRecordIsCompletedFromWhatRuns(self):
+        verdict, record = judge(
+            HALF,
+            machine(process(12, ticks=130), process(10, ticks=100), process(11, ticks=101, session=10)),
+            "this",
+        )
+        self.assertIs(verdict, Verdict.ALIVE)
+        self.assertEqual(record, RECORD)
+
+    def test_aHalfWrittenRecordWithoutALauncherRemainsOrNeverWas(self):
+        self.assertIs(self.verdict(HALF, process(11, session=10)), Verdict.REMAINS)
+        self.assertIs(self.verdict(HALF, process(10, instance_id="b.1")), Verdict.NEVER_STARTED)
+
+
+class AdoptionTests(World, TestCase):
+    timeout = 60
+
+    def setUp(self):
+        self.prepare()
+        self.addCleanup(lambda: self.assertEqual(self.carriers(), []))
+
+    async def begin(self, **options):
+        scheduler = self.make_scheduler(**options)
+        await scheduler.startService()
+        self.addCleanup(scheduler.stopService)
+        return scheduler
+
+    async def leave_one(self, cmd=SERVER, prepare=None, **parameters):
+        """Start an instance and leave it running; answer its service and itself."""
+        service = self.service(cmd=cmd, **parameters)
+        scheduler = await self.begin(on_stop="leave")
+        await scheduler.create(service)
+        (instance,) = await self.healthy(service, scheduler=scheduler)
+        if prepare is not None:
+            await prepare(scheduler, instance)
+        await scheduler.stopService()
+        return service, instance
+
+    def directory_of(self, instance):
+        return InstanceDirectory(Path(instance.log_directory))
+
+    async def test_theSameProcessServesAgainUnderTheNextServer(self):
+        service, instance = await self.leave_one()
+        pids = self.carriers(instance.id)
+        self.scheduler = await self.begin()
+        record, _ = self.find(await self.scheduler.services(), service.id)
+        self.assertEqual((record.instances, record.task_count), (1, 1))
+        (adopted,) = await self.healthy(service)
+        self.assertEqual(
+            (adopted.id, adopted.port, adopted.started_at), (instance.id, instance.port, instance.started_at)
+        )
+        self.assertEqual(self.carriers(instance.id), pids)
+
+    async def test_anAdoptedInstanceIsKilledLikeAnother(self):
+        service, instance = await self.leave_one(
+            cmd=program("s = listen()\nif os.fork() == 0:\n os.setsid()\n time.sleep(3600)\nserve(s)")
+        )
+        self.scheduler = await self.begin()
+        (adopted,) = await self.healthy(service)
+        self.assertTrue((await self.scheduler.kill(adopted)).killed)
+        self.assertEqual(self.carriers(instance.id), [])
+
+    async def test_theEndOfAnAdoptedInstanceIsNoticedWithItsExitCode(self):
+        service, instance = await self.leave_one(
+            cmd=program("signal.signal(signal.SIGUSR1, lambda *_: sys.exit(9))\nserve(listen())"),
+            restart_backoff_factor=1000,
+        )
+        self.scheduler = await self.begin()
+        (adopted,) = await self.healthy(service)
+        launcher = self.directory_of(adopted).read().pid
+        for pid in self.carriers(instance.id):
+            if pid != launcher:
+                os.kill(pid, signal.SIGUSR1)
+        (failed,) = await self.failed(service)
+        self.assertEqual((failed.id, failed.exit_code), (instance.id, 9))
+
+    async def test_aPortInUseIsNotGivenToAnotherInstance(self):
+        service, instance = await self.leave_one()
+        self.scheduler = await self.begin()
+        # The next port to be tried would be the adopted one.
+        self.scheduler._runner._ports._next = instance.port
+        await self.scheduler.scale(service.id, 2)
+        active = await self.healthy(service, 2)
+        self.assertEqual(len({each.port for each in active}), 2)
+
+    async def test_anExpiredInstanceStaysExpired(self):
+        async def expire(scheduler, instance):
+            await scheduler.signal(instance.service_id, instance.id, Signal.EXPIRE)
+
+        service, _ = await self.leave_one(prepare=expire)
+        self.scheduler = await self.begin()
+        (adopted,) = await self.healthy(service)
+        self.assertIn(Flag.EXPIRED, adopted.flags)
+
+    async def test_aHalfWrittenRecordIsCompleted(self):
+        service, instance = await self.leave_one()
+        directory = self.directory_of(instance)
+        whole = directory.read()
+        directory.write(attrs.evolve(whole, pid=None, start_ticks=None, boot_id=None))
+        self.scheduler = await self.begin()
+        (adopted,) = await self.healthy(service)
+        self.assertEqual(adopted.id, instance.id)
+        self.assertEqual(directory.read().pid, whole.pid)
+
+    async def test_aKillThatWasUnderWayIsFinished(self):
+        service, instance = await self.leave_one()
+        directory = self.directory_of(instance)
+        directory.write(attrs.evolve(directory.read(), killed=True))
+        self.scheduler = await self.begin()
+        self.assertEqual(dict(await self.scheduler.services()), {})
+        await self.gone(instance)
+        self.assertIsNone(directory.read().message)
+        del service
+
+    async def test_whatADeadLauncherLeftBehindIsEnded(self):
+        service, instance = await self.leave_one()
+        directory = self.directory_of(instance)
+        os.kill(directory.read().pid, signal.SIGKILL)
+        self.scheduler = await self.begin()
+        self.assertEqual(dict(await self.scheduler.services()), {})
+        await self.gone(instance)
+        self.assertTrue(directory.read().failed)
+        del service
+
+    async def test_whatHidesItsEnvironmentIsEndedToo(self):
+        # As nginx does, by writing its title there.
+        hide = (
+            "import ctypes\ns = listen()\n"
+            "start, end = map(int, open('/proc/self/stat').read().rsplit(')', 1)[1].split()[47:49])\n"
+            "ctypes.memset(start, 0, end - start)\nserve(s)"
+        )
+        service, instance = await self.leave_one(cmd=program(hide))
+        directory = self.directory_of(instance)
+        pids = [each.pid for each in snapshot().values() if each.session == directory.read().pid]
+        self.assertEqual(len(pids), 2)
+        self.assertEqual(len([pid for pid in pids if self.is_mine(pid)]), 1)
+        os.kill(directory.read().pid, signal.SIGKILL)
+        self.scheduler = await self.begin()
+        await self.gone(instance)
+        self.assertEqual([each for each in snapshot().values() if each.session == directory.read().pid], [])
+        del service
+
+    async def gone(self, instance):
+        """Wait until the end of an instance is recorded."""
+        while self.directory_of(instance).read().ended_at is None:
+            await self.turn()
+        self.assertEqual(self.carriers(instance.id), [])
+
+    @staticmethod
+    def turn():
+        waiting = Deferred()
+        reactor.callLater(0.005, waiting.callback, None)
+        return waiting
+
+    async def test_aProcessThatOnlyHasTheSameNumberIsNotTouched(self):
+        bystander = subprocess.Popen(["/bin/sleep", "3600"])  # noqa: ASYNC220 - nothing waits for it
+        self.addCleanup(bystander.wait)
+        self.addCleanup(bystander.kill)
+        service = self.service()
+        for name, boot, ticks in (("other-boot", "another", None), ("other-time", None, 1)):
+            now = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            start = int(Path(f"/proc/{bystander.pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+            directory = InstanceDirectory(self.directory / "services" / service.id / f"{service.id}.{name}")
+            directory.create()
+            directory.write(
+                attrs.evolve(
+                    RECORD,
+                    id=f"{service.id}.{name}",
+                    service_id=service.id,
+                    pid=bystander.pid,
+                    start_ticks=ticks or start,
+                    boot_id=boot or now,
+                )
+            )
+        self.scheduler = await self.begin()
+        self.assertEqual(dict(await self.scheduler.services()), {})
+        await self.scheduler.stopService()
+        self.assertIsNone(bystander.poll())
+        for each in (self.directory / "services" / service.id).iterdir():
+            record = InstanceDirectory(each).read()
+            self.assertTrue(record.failed)
+            self.assertIsNotNone(record.ended_at)
+
+    async def test_anInstanceOfAServiceThatNobodyKnowsIsLeftAlone(self):
+        service, instance = await self.leave_one()
+        known, self.known = self.known, {}
+        self.scheduler = await self.begin()
+        self.assertEqual(dict(await self.scheduler.services()), {})
+        await self.scheduler.stopService()
+        self.assertNotEqual(self.carriers(instance.id), [])
+        self.known = known
+        self.scheduler = await self.begin()
+        await self.healthy(service)
+
+    async def test_aRecordThatCannotBeReadIsLeftAlone(self):
+        path = self.directory / "services" / "waiter-service-a" / "waiter-service-a.1"
+        path.mkdir(parents=True)
+        (path / "instance.json").write_text('{"format": 99}')
+        self.scheduler = await self.begin()
+        self.assertEqual((path / "instance.json").read_text(), '{"format": 99}')
+
+
+class ServerProtocol(ProcessProtocol):
+    """A server in a process of its own, which says when its instance is healthy."""
+
+    def __init__(self):
+        self.ready = Deferred()
+        self.ended = Deferred()
+        self.text = b""
+
+    def outReceived(self, data):
+        self.text += data
+        if not self.ready.called and b"healthy" in self.text:
+            self.ready.callback(None)
+
+    def errReceived(self, data):
+        self.text += data
+
+    def processEnded(self, reason):
+        self.ended.callback(reason.value)
+
+
+SERVER_PROGRAM = """
+import sys
+from pathlib import Path
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from tests.scheduler.local.world import World
+world = World()
+world.directory, world.known = Path(sys.argv[1]), {}
+world.scheduler = world.make_scheduler()
+async def main():
+    await world.scheduler.startService()
+    service = world.service()
+    await world.scheduler.create(service)
+    await world.scheduler.scale(service.id, 2)
+    await world.healthy(service, 2)
+    print("healthy", flush=True)
+Deferred.fromCoroutine(main()).addErrback(lambda f: (f.printTraceback(), reactor.stop()))
+reactor.run()
+"""
+
+
+class KilledServerTests(World, TestCase):
+    timeout = 60
+
+    def setUp(self):
+        self.prepare()
+        self.addCleanup(lambda: self.assertEqual(self.carriers(), []))
+
+    async def test_instancesOutliveAServerThatIsKilledAndServeUnderTheNext(self):
+        server = ServerProtocol()
+        reactor.spawnProcess(
+            server,
+            sys.executable,
+            [sys.executable, "-c", SERVER_PROGRAM, str(self.directory)],
+            env=dict(os.environ),
+            path=str(Path(__file__).parents[3]),
+        )
+        await server.ready
+        pids = self.carriers()
+        self.assertGreaterEqual(len(pids), 4)
+        server.transport.signalProcess("KILL")
+        reason = await server.ended
+        self.assertIsInstance(reason, ProcessTerminated)
+        self.assertEqual(self.carriers(), pids)
+        records = [json.loads(path.read_text()) for path in (self.directory / "services").glob("*/*/instance.json")]
+        self.assertEqual(len(records), 2)
+        self.assertLessEqual({record["pid"] for record in records}, set(pids))
+
+        service = self.service()
+        self.scheduler = self.make_scheduler(port_range=PORTS)
+        await self.scheduler.startService()
+        self.addCleanup(self.scheduler.stopService)
+        adopted = await self.healthy(service, 2)
+        self.assertEqual({each.id for each in adopted}, {record["id"] for record in records})
+        self.assertEqual(self.carriers(), pids)
+        await self.scheduler.scale(service.id, 3)
+        active = await self.healthy(service, 3)
+        self.assertEqual(len({each.port for each in active}), 3)
+        self.assertTrue((await self.scheduler.kill(adopted[0])).killed)
+        self.assertEqual(self.carriers(adopted[0].id), [])

@@ -99,8 +99,9 @@ class Wire:
     # What the other end does.
 
     def deliver(self, data):
-        self._arriving.append(data)
-        self._arrive()
+        if data:
+            self._arriving.append(data)
+            self._arrive()
 
     def _arrive(self):
         while self._arriving and not self.paused and not self.lost and self.end is None:
@@ -322,6 +323,21 @@ def post(body, *headers, method=b"POST", target=b"/"):
 def chunked(*pieces, trailers=()):
     body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
     return body + b"0\r\n" + b"".join(line + b"\r\n" for line in trailers) + b"\r\n"
+
+
+def unchunk(data):
+    """A chunked body, decoded strictly, and its trailers."""
+    body = b""
+    while True:
+        size, _, data = data.partition(b"\r\n")
+        length = int(size, 16)
+        if not length:
+            trailers, end, rest = data.rpartition(b"\r\n")
+            assert (end, rest) == (b"\r\n", b""), data
+            return body, trailers
+        body += data[:length]
+        assert data[length : length + 2] == b"\r\n", data
+        data = data[length + 2 :]
 
 
 def ok(body=b"hello", *headers):

@@ -161,10 +161,12 @@ class ClientConnection(Protocol):
         self.touched = True
         if not keep:
             self._finish()
-        elif not self._pending and not self._queue and self._reader.between:
-            self._resting = not self._closing
-        else:
+        elif self._pending or self._queue or not self._reader.between:
             self.pump()
+        elif self.parts.draining:
+            self.close()
+        else:
+            self._resting = not self._closing
 
     def tunnel(self, tunnel: "Tunnel") -> None:
         """From now on the client's bytes are for a tunnel, which is the responder."""
@@ -302,6 +304,9 @@ class ClientConnection(Protocol):
             elif discarding is not None:
                 self._finish()
             else:
+                # A request whose own body this is has no use any more.
+                if reader.current is not None:
+                    self._queue.pop()
                 self._queue.append(error)
             return
         if rest:
@@ -318,7 +323,7 @@ class ClientConnection(Protocol):
             self.touched = True
         self._in_head = reader.in_head
         if reader.between and not self._pending and self.responder is None and not self._queue:
-            self._resting = self.touched = True
+            self._resting = True
 
     def _arrived(self, request: Request) -> None:
         self._queue.append(request)

@@ -223,7 +223,7 @@ class RequestReader:
         if method == b"CONNECT":
             raise MethodNotAllowed("CONNECT is not supported: Waiter is not a forward proxy.")
         limit = self._limits.head_bytes
-        if self._head_bytes > limit < len(method) + len(self._url) + 12 + fields_bytes(self._fields):
+        if self._head_bytes > limit < len(method) + len(self._url) + 14 + fields_bytes(self._fields):
             raise self._too_large()
 
     def _upgrade(self, rest: bytes) -> bytes:

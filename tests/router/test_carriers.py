@@ -2,12 +2,25 @@ import asyncio
 import os
 
 from twisted.internet import asyncioreactor, reactor
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITransport
-from twisted.internet.task import Clock
+from twisted.internet.ssl import CertificateOptions, DistinguishedName, KeyPair
+from twisted.internet.task import Clock, deferLater
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from tests.contracts.transports import Building, Connecting, ConnectorContract, End, TransportContract
+from tests.contracts.transports import (
+    MUCH,
+    Building,
+    Connecting,
+    ConnectorContract,
+    End,
+    Flood,
+    HalfCloseableEnd,
+    Slices,
+    TransportContract,
+)
 from waiter.router.carrier import Carrier
 from waiter.router.carriers import connector, fast_loop
 from waiter.router.listening import ListeningService
@@ -116,6 +129,195 @@ class CarrierConnectedTCPTests(TransportContract, ConnectedTCP):
 class CarrierConnectorTests(ConnectorContract, ConnectedTCP):
     skip = NOT_FAST
     fast = True
+
+
+class CarriersOwnTests(AcceptedTCP):
+    """Where carriers are more careful than Twisted's transports, which do not pass these."""
+
+    skip = NOT_FAST
+    fast = True
+
+    async def pair(self, near):
+        far = HalfCloseableEnd()
+        await self.connect(near, far)
+        self.addCleanup(far.whenLost)
+        self.addCleanup(far.transport.abortConnection)
+        return far
+
+    async def turns(self):
+        for _ in range(10):
+            await deferLater(reactor, 0)
+
+    async def test_thePeersEndIsToldOnce(self):
+        near = HalfCloseableEnd()
+        far = await self.pair(near)
+        far.transport.loseWriteConnection()
+        await near.when(lambda: "read side lost" in near.events)
+        near.transport.pauseProducing()
+        near.transport.resumeProducing()
+        await self.turns()
+        self.assertEqual(near.events, ["made", "read side lost"])
+
+    async def test_closingWaitsForAProducerThatIsNotPausedToo(self):
+        near = End()
+        far = await self.pair(near)
+        flood = Flood(near.transport, MUCH)
+        near.transport.registerProducer(flood, True)
+        near.transport.loseConnection()
+        await self.turns()
+        self.assertEqual(near.events, ["made"])
+        flood.produce()
+        await far.when(lambda: "read side lost" in far.events)
+        self.assertEqual(len(far.received), MUCH)
+
+    async def test_theWriteSideOfALostConnectionCanBeClosed(self):
+        near = End()
+        await self.pair(near)
+        near.transport.abortConnection()
+        near.transport.loseWriteConnection()
+        await near.whenLost()
+        near.transport.loseWriteConnection()
+
+    async def test_whenTheProtocolFailsAsItIsConnectedItsConnectionIsClosed(self):
+        class Stillborn(End):
+            def connectionMade(self):
+                super().connectionMade()
+                raise ZeroDivisionError
+
+        near = Stillborn()
+        await self.pair(near)
+        await near.whenLost()
+        self.assertTrue(near.reasons[0].check(ZeroDivisionError))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_whenTheProtocolFailsAtThePeersEndItsConnectionIsClosed(self):
+        class Confused(HalfCloseableEnd):
+            def readConnectionLost(self):
+                raise ZeroDivisionError
+
+            writeConnectionLost = readConnectionLost
+
+        for side in ("far", "near"):
+            near = Confused()
+            far = await self.pair(near)
+            {"far": far, "near": near}[side].transport.loseWriteConnection()
+            await near.whenLost()
+            self.assertTrue(near.reasons[0].check(ZeroDivisionError))
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_whenTheProtocolFailsAtTheEndThatIsLogged(self):
+        class Clumsy(End):
+            def connectionLost(self, reason):
+                super().connectionLost(reason)
+                raise ZeroDivisionError
+
+        near = Clumsy()
+        await self.pair(near)
+        near.transport.abortConnection()
+        await near.whenLost()
+        await self.turns()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_whenItsProducerFailsTheConnectionIsClosed(self):
+        class Failing(Flood):
+            fails = ()
+
+            def pauseProducing(self):
+                super().pauseProducing()
+                if "pause" in self.fails:
+                    raise ZeroDivisionError
+
+            def resumeProducing(self):
+                if "resume" in self.fails:
+                    raise ZeroDivisionError
+
+            def stopProducing(self):
+                super().stopProducing()
+                if "stop" in self.fails:
+                    raise ZeroDivisionError
+
+        for fails in ("pause", "resume", "stop"):
+            near = End()
+            far = await self.pair(near)
+            far.transport.pauseProducing()
+            producer = Failing(near.transport, 8 * MUCH)
+            producer.fails = (fails,)
+            near.transport.registerProducer(producer, True)
+            producer.produce()
+            if fails == "resume":
+                far.transport.resumeProducing()
+            elif fails == "stop":
+                near.transport.abortConnection()
+            await near.whenLost()
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1, fails)
+            self.assertEqual(len(near.reasons), 1)
+
+    async def test_whenItsPullProducerFailsTheConnectionIsClosed(self):
+        near = End()
+        await self.pair(near)
+        # Fails when it is asked for a second piece.
+        slices = Slices(near.transport, b"x", 1)
+        slices.consumer = DullConsumer(near.transport)
+        near.transport.registerProducer(slices, False)
+        await near.whenLost()
+        self.assertTrue(near.reasons[0].check(IndexError))
+        self.assertEqual(len(self.flushLoggedErrors(IndexError)), 1)
+
+    async def test_aProducerForACongestedConnectionIsPausedAtOnce(self):
+        near = End()
+        far = await self.pair(near)
+        far.transport.pauseProducing()
+        near.transport.write(b"x" * 8 * MUCH)
+        flood = Flood(near.transport, MUCH)
+        near.transport.registerProducer(flood, True)
+        self.assertEqual(flood.calls, ["pause"])
+        far.transport.resumeProducing()
+        await far.whenReceived(9 * MUCH)
+
+    async def test_tlsRunsOnThem(self):
+        """As Twisted does TLS: the memory-BIO protocol between transport and protocol."""
+        near, far = End(), End()
+        server, client = tls_options()
+        accepting = TLSMemoryBIOFactory(server, False, Building(near), reactor)
+        service = ListeningService(reactor, ["tcp:0:interface=127.0.0.1"], accepting, fast=True)
+        service.startService()
+        self.addCleanup(service.stopService)
+        await connector(reactor)(
+            "127.0.0.1",
+            service.addresses[0].port,
+            lambda: TLSMemoryBIOFactory(client, True, Connecting(far), reactor).buildProtocol(None),
+            5,
+        )
+        far.transport.write(b"q" * MUCH)
+        await near.whenReceived(MUCH)
+        near.transport.write(b"a" * MUCH)
+        near.transport.loseConnection()
+        await far.whenLost()
+        await near.whenLost()
+        self.assertEqual(len(far.received), MUCH)
+        self.assertTrue(far.reasons[0].check(ConnectionDone))
+        self.assertTrue(near.reasons[0].check(ConnectionDone))
+
+
+class DullConsumer:
+    """Does not unregister its producer when that has no more."""
+
+    def __init__(self, transport):
+        self.write = transport.write
+
+    def unregisterProducer(self):
+        pass
+
+    def loseConnection(self):
+        pass
+
+
+def tls_options():
+    """Options for a server with a certificate of its own, and for a client that does not ask whose it is."""
+    pair = KeyPair.generate(size=2048)
+    request = pair.certificateRequest(DistinguishedName(commonName=b"localhost"))
+    signed = pair.signCertificateRequest(DistinguishedName(commonName=b"localhost"), request, lambda _: True, 1)
+    return pair.newCertificate(signed).options(), CertificateOptions()
 
 
 class FastLoopTests(SynchronousTestCase):

@@ -126,6 +126,17 @@ class ListeningServiceTests(ListeningBase):
         await service.stopService()
         self.assertEqual((self.factory.starts, self.factory.stops), (3, 3))
 
+    def test_itSaysWhereItListens(self):
+        path = self.path()
+        events = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        service = self.listening(LOOPBACK, f"unix:{path}", f"unix:\0waiter-said-{os.getpid()}")
+        service.startService()
+        said = [event["where"] for event in events if "where" in event]
+        port = service.addresses[0].port
+        self.assertEqual(said, [f"127.0.0.1:{port}", path, f"@waiter-said-{os.getpid()}"])
+
     async def test_itListensOnIPv6(self):
         try:
             socket.create_server(("::1", 0), family=socket.AF_INET6).close()

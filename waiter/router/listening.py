@@ -1,10 +1,12 @@
 """Where requests come in: the service that owns the listening sockets."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, cast
 
 import attrs
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
@@ -83,7 +85,7 @@ class ListeningService(Service):
         for port in self._ports:
             _resume(port)
         for address in self.addresses:
-            self._log.info("Listening on {address} (up to {files} open files)", address=address, files=files)
+            self._log.info("Listening on {where} (up to {files} open files)", where=_spoken(address), files=files)
 
     def stopService(self) -> Deferred[None]:
         """Accept no more and close the sockets. Fires when they are closed; connections are left alone."""
@@ -146,6 +148,16 @@ class ListeningService(Service):
                 self._factory.doStop()
         closing = gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         return closing.addCallback(lambda _: None)
+
+
+def _spoken(address: IAddress) -> str:
+    """As it is written elsewhere."""
+    if isinstance(address, IPv4Address):
+        return f"{address.host}:{address.port}"
+    if isinstance(address, IPv6Address):
+        return f"[{address.host}]:{address.port}"
+    name = getattr(address, "name", None)
+    return os.fsdecode(name).replace("\0", "@") if isinstance(name, bytes) else str(address)
 
 
 def _pause(port: IListeningPort) -> None:

@@ -67,6 +67,7 @@ class FakeRunning:
         self.forced = self.left = False
         self.code = None
         self.taken = None
+        self.remains = False
         self._exited = None
         self._waiting = []
 
@@ -98,6 +99,9 @@ class FakeRunning:
 
     def taken_port(self):
         return self.taken
+
+    def left_behind(self):
+        return self.remains
 
     def exit_code(self):
         return self.code

@@ -80,10 +80,16 @@ class MembersTests(SynchronousTestCase):
 class MachineTests(SynchronousTestCase):
     def test_aProcessIsReadAsItIs(self):
         child = subprocess.Popen(
-            ["/bin/sleep", "3600"], start_new_session=True, env={"A": "b", "WAITER_INSTANCE_ID": "svc.7"}
+            ["/bin/sh", "-c", "echo; exec sleep 3600"],
+            start_new_session=True,
+            env={"A": "b", "WAITER_INSTANCE_ID": "svc.7"},
+            stdout=subprocess.PIPE,
         )
+        self.addCleanup(child.stdout.close)
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
+        # Right after the start a process has no environment yet.
+        child.stdout.readline()
         found = snapshot()[child.pid]
         self.assertEqual(
             (found.parent, found.group, found.session, found.instance_id),

@@ -216,6 +216,14 @@ class FailingTests(SchedulerCase):
         self.assertEqual(failed.exit_code, 0)
         self.assertIn("foreground", failed.message)
 
+    def test_anInstanceThatGoesToTheBackgroundHasFailedEvenIfItWasHealthy(self):
+        described = self.create()
+        self.settle()
+        self.runner.started[0].remains = True
+        self.runner.started[0].exit(0)
+        (failed,) = self.look(described)[1].failed
+        self.assertIn("foreground", failed.message)
+
     def test_theLatestTenFailuresAreKept(self):
         self.probe.result = REFUSED
         described = self.create(restart_backoff_factor=1)

@@ -22,17 +22,21 @@ def exit_words(exit_code: int | None) -> str:
     return f"exit code {exit_code}" + (f" ({known})" if known else "")
 
 
-def exited(exit_code: int | None, *, age_secs: float, was_healthy: bool) -> str:
-    """The command ended by itself."""
+def exited(exit_code: int | None, *, age_secs: float, was_healthy: bool, left_behind: bool = False) -> str:
+    """
+    The command ended by itself.
+
+    @param left_behind: whether processes that it had started went on.
+    """
     text = f"The command ended with {exit_words(exit_code)} {age_secs:.1f} s after its start"
-    if was_healthy:
-        return f"{text}."
-    if exit_code == 0:
-        return (
-            f"{text}, before it passed a health check. It must stay in the foreground: a command that starts a server in "
-            "the background and returns counts as ended, and what it started is stopped."
+    if not was_healthy:
+        text += ", before it passed a health check"
+    if exit_code == 0 and (left_behind or not was_healthy):
+        text += (
+            ". It must stay in the foreground: a command that starts a server in the background and returns counts as "
+            "ended, and what it started is stopped"
         )
-    return f"{text}, before it passed a health check."
+    return f"{text}."
 
 
 def never_passed(*, grace_secs: float, last_check: str | None) -> str:

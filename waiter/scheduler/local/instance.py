@@ -45,7 +45,7 @@ class Ending(str, Enum):
 
     #: It was told to.
     KILLED = "killed"
-    #: Its command ended with code 0 after it had been healthy.
+    #: Its command ended with code 0 after it had been healthy, and left nothing running.
     FINISHED = "finished"
     FAILED = "failed"
     #: Another program has its port.
@@ -263,19 +263,21 @@ class LocalInstance:
     def _exited(self, exit_code: int | None) -> None:
         if not self.active:
             return
-        if exit_code == 0 and self.was_healthy:
-            self._end(Ending.FINISHED)
-        elif self.was_healthy or self.running.taken_port() is None:
+        if exit_code != 0 and (self.was_healthy or self.running.taken_port() is None):
             self._exit_failed(exit_code)
         else:
-            # Either somebody else has the port, or the command left something behind: after the clean-up it is clear.
+            # The port may be another's or held by what the command left behind: after the clean-up that is clear.
             self._stop_checking()
             self._become(Phase.ENDING)
         self._terminate(0)
 
     def _exit_failed(self, exit_code: int | None) -> None:
         age = max(0.0, self._wall() - self.running.created_at)
-        self._explain(explanations.exited(exit_code, age_secs=age, was_healthy=self.was_healthy))
+        self._explain(
+            explanations.exited(
+                exit_code, age_secs=age, was_healthy=self.was_healthy, left_behind=self.running.left_behind()
+            )
+        )
         self._end(Ending.FAILED)
 
     def _terminate(self, grace_secs: float) -> None:
@@ -288,14 +290,16 @@ class LocalInstance:
         self._tell().gone(self)
 
     def _decide(self) -> None:
-        """Nothing is left of an instance that ended while its port was in use: whose port is it?"""
+        """Nothing is left of an instance that ended by itself: say why."""
         exit_code = self.running.exit_code()
-        port = self.running.taken_port()
-        if port is None:
-            self._exit_failed(exit_code)
-        else:
+        port = None if self.was_healthy else self.running.taken_port()
+        if port is not None:
             self._explain(explanations.port_taken(port, exit_code))
             self._end(Ending.PORT_TAKEN)
+        elif exit_code == 0 and self.was_healthy and not self.running.left_behind():
+            self._end(Ending.FINISHED)
+        else:
+            self._exit_failed(exit_code)
 
     def _explain(self, message: str) -> None:
         self._message = message

@@ -52,6 +52,9 @@ class IRunning(Interface):
     def taken_port() -> int | None:
         """One of its ports that some program uses now; C{None} if none does."""
 
+    def left_behind() -> bool:
+        """Whether the command had ended, and processes it had started had not, when C{terminate} began."""
+
     def exit_code() -> int | None:
         """The exit code; C{None} while it runs and when it is not known."""
 

@@ -60,6 +60,7 @@ class RunningProcess:
         self._ended = ended
         self._termination = Termination(reactor, census, record.id, self._leader)
         self._terminating = False
+        self._ended_alone = False
         self._over = False
         self._waiting: list[Deferred[None]] = []
         self._exited: Callable[[int | None], object] | None = None
@@ -123,6 +124,7 @@ class RunningProcess:
         self._waiting.append(gone)
         if not self._terminating:
             self._terminating = True
+            self._ended_alone = not self._alive
             ending = Deferred.fromCoroutine(self._termination.end(grace_secs))
             ending.addErrback(self._not_terminated)
             ending.addCallback(self._finish)
@@ -145,6 +147,10 @@ class RunningProcess:
     def taken_port(self) -> int | None:
         """See L{IRunning}."""
         return self._ports.in_use(self.ports)
+
+    def left_behind(self) -> bool:
+        """See L{IRunning}."""
+        return self._ended_alone and bool(self._termination.found)
 
     def exit_code(self) -> int | None:
         """See L{IRunning}."""

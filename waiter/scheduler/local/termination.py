@@ -34,6 +34,7 @@ class Termination:
         self._leader = leader
         self._deadline = float("inf")
         self._wake: Deferred[None] | None = None
+        self.found: int | None = None
 
     async def end(self, grace_secs: float) -> None:
         """
@@ -47,6 +48,8 @@ class Termination:
             self._signal_group(signal.SIGTERM)
         while True:
             present = members(await self._census.take(), self._instance_id, self._leader())
+            if self.found is None:
+                self.found = len(present)
             if not present:
                 return
             forced = self._reactor.seconds() >= self._deadline

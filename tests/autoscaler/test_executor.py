@@ -82,6 +82,14 @@ class ScaleUp(ExecutorCase):
         self.scheduler.let_go()
         self.assertEqual(len(self.scheduler.calls), 1)
 
+    def test_number_being_set_counts(self):
+        """The number being set counts as requested, so that a turn meanwhile does not take it back."""
+        self.have(1)
+        self.scheduler.hold()
+        self.order(3)
+        self.assertEqual(self.executor.ledger.requested(self.service.id, 1), 3)
+        self.assertFalse(self.executor.is_settled(self.service.id))
+
     def test_failure(self):
         """A failure is logged and not remembered as done; the next order is tried."""
         self.have(1)
@@ -100,10 +108,10 @@ class ScaleUp(ExecutorCase):
         self.scheduler.hold()
         self.order(3)
         self.clock.advance(29)
-        self.assertTrue(self.executor.is_busy(self.service.id))
+        self.assertTrue(self.executor._desks[self.service.id].is_busy)
         self.clock.advance(1)
         self.assertEqual(len(self.flushLoggedErrors()), 1)
-        self.assertFalse(self.executor.is_busy(self.service.id))
+        self.assertFalse(self.executor._desks[self.service.id].is_busy)
 
     def test_while_killing(self):
         """A step up does not wait for instances that are being stopped."""
@@ -116,7 +124,8 @@ class ScaleUp(ExecutorCase):
         self.scheduler._unanswered = held
         self.scheduler.let_go()
         self.assertEqual(len(self.world.killed), 1)
-        self.assertEqual(self.executor.ledger.requested(self.service.id, 4), 4)
+        self.assertEqual(self.executor.ledger.requested(self.service.id, 3), 4)
+        self.assertEqual(self.executor.ledger.requested(self.service.id, 5), 5)
 
 
 class Quanta(ExecutorCase):
@@ -200,14 +209,42 @@ class ScaleDown(ExecutorCase):
         self.assertEqual(len(self.world.killed), 2)
 
     def test_one_round_at_a_time(self):
-        """While instances are being stopped, no more are."""
+        """While instances are being stopped and that does not show, no more are, however long it takes."""
         self.have(5)
         self.scheduler.hold()
         self.order(4)
-        self.order(3)
+        for _ in range(25):
+            self.clock.advance(1)
+            self.executor.ledger.observe({self.service.id: 5}.get, self.clock.seconds())
+            self.order(3)
         self.assertEqual(len(self.scheduler.calls), 1)
         self.scheduler.let_go()
         self.assertEqual(len(self.world.killed), 1)
+
+    def test_next_round(self):
+        """When the scheduler counts an instance that is being stopped no more, the next ones may be, though it is not over."""
+        self.have(5)
+        self.scheduler.hold()
+        self.order(4)
+        self.executor.ledger.observe({self.service.id: 4}.get, self.clock.seconds())
+        self.clock.advance(0.9)
+        self.order(3, total=4, task_count=4)
+        self.assertEqual(len(self.scheduler.calls), 1)
+        self.clock.advance(0.1)
+        self.order(3, total=4, task_count=4)
+        self.assertEqual(len(self.scheduler.calls), 2)
+        self.assertEqual(self.executor.ledger.requested(self.service.id, 4), 3)
+        self.scheduler.let_go()
+        self.assertEqual(len(self.world.killed), 2)
+
+    def test_some_survive(self):
+        """If only some are stopped, those count as gone before it shows, and only those."""
+        self.have(5)
+        self.scheduler.quiet = True
+        self.scheduler.unkillable.add(f"{self.service.id}.0005")
+        self.order(2)
+        self.assertEqual(len(self.world.killed), 2)
+        self.assertEqual(self.executor.ledger.requested(self.service.id, 5), 3)
 
     def test_lock(self):
         """An instance gets no request while it is being stopped, nor afterwards."""
@@ -228,7 +265,9 @@ class ScaleDown(ExecutorCase):
         self.order(1)
         self.assertEqual((self.world.killed, self.locked()), ([], False))
         self.assertEqual(self.counters["scale-down.kill-fail"], 1)
-        self.assertTrue(self.executor.ledger.is_settled(self.service.id))
+        self.assertEqual(self.executor.ledger.requested(self.service.id, 2), 2)
+        self.order(1)
+        self.assertEqual(self.counters["scale-down.kill-fail"], 2)
         self.assertEqual([type(lease).__name__ for lease in self.occupy(2)], ["Lease", "Lease"])
         self.scheduler.unkillable.clear()
 
@@ -243,7 +282,7 @@ class ScaleDown(ExecutorCase):
         self.order(1)
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         self.assertFalse(self.locked())
-        self.assertFalse(self.executor.is_busy(self.service.id))
+        self.assertFalse(self.executor._desks[self.service.id].is_busy)
 
     def test_deadline(self):
         """A kill that does not end is given up, and its lock released."""
@@ -255,7 +294,7 @@ class ScaleDown(ExecutorCase):
         self.clock.advance(0.1)
         self.assertEqual(len(self.flushLoggedErrors()), 1)
         self.assertFalse(self.locked())
-        self.assertFalse(self.executor.is_busy(self.service.id))
+        self.assertFalse(self.executor._desks[self.service.id].is_busy)
 
     def test_killed_callback_fails(self):
         """If whoever is told of a kill fails, it is a kill all the same."""
@@ -348,15 +387,13 @@ class Approval(ExecutorCase):
         """A service stays if others object to the end of one instance."""
         self.have(3)
         self.veto.add(self.world.running(self.service)[1])
-        state = self.world._service_state(self.service, self.scheduler._services[self.service.id])
-        self.assertIs(self.successResultOf(self.executor.delete(state)), False)
+        self.assertIs(self.successResultOf(self.executor.delete(self.service)), False)
         self.assertEqual((self.scheduler.calls, self.locked()), ([], False))
 
 
 class Deletion(ExecutorCase):
     def delete(self):
-        held = self.scheduler._services[self.service.id]
-        return self.executor.delete(self.world._service_state(self.service, held))
+        return self.executor.delete(self.service)
 
     def test_idle(self):
         """A service that nobody uses is deleted with all its instances."""
@@ -378,6 +415,23 @@ class Deletion(ExecutorCase):
         """A service without instances is deleted, too."""
         self.have(0)
         self.assertIs(self.successResultOf(self.delete()), True)
+
+    def test_expired_and_starting(self):
+        """That some instances are to be replaced and others only start does not keep an idle service."""
+        self.world.start_secs = None
+        self.have(1)
+        self.scheduler.start(self.service.id, healthy=True)
+        self.world.expire(self.scheduler.start(self.service.id, healthy=True).id)
+        self.clock.advance(0.01)
+        self.assertIs(self.successResultOf(self.delete()), True)
+        self.assertEqual(len(self.world.killed), 3)
+
+    def test_being_killed(self):
+        """A service of which an instance is being stopped is not deleted yet."""
+        self.have(2)
+        self.scheduler.hold()
+        self.order(1)
+        self.assertIs(self.successResultOf(self.delete()), False)
 
     def test_something_under_way(self):
         """A service that is being scaled is not deleted."""

@@ -67,6 +67,44 @@ class LedgerTests(SynchronousTestCase):
         self.assertEqual(self.ledger.requested("a", 3), 3)
         self.assertTrue(self.ledger.is_settled("a"))
 
+    def test_not_exactly_known(self):
+        """If the number is known only roughly, the least counts until one of those possible is observed."""
+        self.ledger.scaled("a", 3, 0.0, at_most=5)
+        self.assertEqual(self.ledger.requested("a", 6), 3)
+        self.assertEqual(self.ledger.requested("a", 4), 4)
+        self.observe(a=5)
+        self.assertTrue(self.ledger.is_settled("a"))
+
+    def test_under_way(self):
+        """A change may be under way for ever; when it is over the time counts as usual."""
+        self.ledger.changing("a", 2)
+        self.observe(1000.0, a=3)
+        self.assertEqual(self.ledger.requested("a", 3), 2)
+        self.ledger.scaled("a", 2, 1000.0)
+        self.observe(1010.1, a=3)
+        self.assertTrue(self.ledger.is_settled("a"))
+
+    def test_failed(self):
+        """After a change that failed, what was expected before it is expected again, or nothing."""
+        before = self.ledger.changing("a", 5)
+        self.ledger.restore("a", before, 1.0)
+        self.assertTrue(self.ledger.is_settled("a"))
+        self.ledger.scaled("a", 5, 1.0)
+        before = self.ledger.changing("a", 7)
+        self.assertEqual(self.ledger.requested("a", 3), 7)
+        self.ledger.restore("a", before, 2.0)
+        self.assertEqual(self.ledger.requested("a", 3), 5)
+        self.observe(11.1, a=3)
+        self.assertTrue(self.ledger.is_settled("a"))
+
+    def test_failed_change_of_what_was_under_way(self):
+        """What was under way before a change that failed does not count for ever either."""
+        self.ledger.changing("a", 2)
+        self.ledger.restore("a", self.ledger.changing("a", 7), 5.0)
+        self.assertEqual(self.ledger.requested("a", 3), 2)
+        self.observe(15.1, a=3)
+        self.assertTrue(self.ledger.is_settled("a"))
+
     def test_services_are_apart(self):
         """What is asked for one service says nothing about another."""
         self.ledger.scaled("a", 5, 0.0)

@@ -182,6 +182,21 @@ class Kills(SynchronousTestCase):
         self.assertEqual((min(seen), max(seen), seen[-1]), (1, 2, 1))
         self.assertEqual(world.errors, [])
 
+    def test_slow_ends(self):
+        """Instances that take long to end do not keep the others from being stopped."""
+        wanted = service(**{**QUICK, "scale_down_factor": 0.5, "termination_grace_period_secs": 60})
+        world = World(wanted, start_secs=0.1, kill_secs=50).start()
+        clients = [world.client(wanted, request_secs=0.1) for _ in range(16)]
+        world.run(5)
+        for client in clients:
+            client.stop()
+        world.run(7)
+        self.assertEqual(len(world.running(wanted)), 1)
+        self.assertEqual(world.killed, [])
+        world.run(60)
+        self.assertEqual(len(world.killed), 16)
+        self.assertEqual(world.errors, [])
+
     def test_all_expired(self):
         """When all instances expire, the surge stays within the restart rate, and in the end all are replaced."""
         wanted = service(**{**QUICK, "min_instances": 10, "expired_instance_restart_rate": 0.2})

@@ -41,9 +41,9 @@ class Storm:
     The surge is at most 2 here.
     """
 
-    def __init__(self, parameters, start_secs):
+    def __init__(self, parameters, **world):
         self.service = service(**parameters)
-        self.world = World(self.service, start_secs=start_secs, lag_secs=0.005, autoscaler={"max_surge": 2}).start()
+        self.world = World(self.service, **world, lag_secs=0.005, autoscaler={"max_surge": 2}).start()
         self.clients = []
 
     def run(self, secs, step=0.1):
@@ -106,13 +106,18 @@ class Storm:
 
 class StormTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=150)
-    @given(parameters=PARAMETERS, start_secs=st.sampled_from([0.0, 0.3, 2.0]), events=st.lists(EVENTS, max_size=12))
-    def test_survived(self, parameters, start_secs, events):
+    @given(
+        parameters=PARAMETERS,
+        start_secs=st.sampled_from([0.0, 0.3, 2.0]),
+        kill_secs=st.sampled_from([None, 0.3, 8.0]),
+        events=st.lists(EVENTS, max_size=12),
+    )
+    def test_survived(self, parameters, start_secs, kill_secs, events):
         """
         Whatever happens, every request is served, no instance is stopped while it serves, the number stays within its bounds
         and the surge, and in the end the service is gone and no lock is left.
         """
-        storm = Storm(parameters, start_secs)
+        storm = Storm(parameters, start_secs=start_secs, kill_secs=kill_secs)
         for event in events:
             storm.happen(event)
         storm.calm_down()

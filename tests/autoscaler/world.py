@@ -2,7 +2,7 @@
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 
 from tests.doubles.scheduler import MemoryScheduler
 from waiter.autoscaler.autoscaler import Autoscaler
@@ -16,17 +16,40 @@ from waiter.reservation.lease import Lease
 from waiter.reservation.manager import ReserverManager
 
 
+class SlowKiller(MemoryScheduler):
+    """Stops counting an instance when it is told to kill it, and answers when it is gone C{kill_secs} later."""
+
+    def __init__(self, clock, kill_secs):
+        super().__init__(wall=clock.seconds)
+        self._clock = clock
+        self._kill_secs = kill_secs
+
+    def kill(self, instance):
+        return (
+            super().kill(instance).addCallback(lambda result: deferLater(self._clock, self._kill_secs, lambda: result))
+        )
+
+
 class World:
     """
     Everything that decides about the number of instances, wired as in production, around doubles.
 
     @ivar start_secs: how long an instance takes to become healthy; C{None} for ever.
+    @ivar kill_secs: how long an instance takes to end after it was told to; C{None} for no time at all.
     @ivar lag_secs: how old the routing state is when it arrives; C{None} if the test publishes it.
     @ivar errors: what went against the rules, in words.
     """
 
     def __init__(
-        self, *services, start_secs=0.0, lag_secs=0.0, leader=True, executor=None, autoscaler=None, collector=None
+        self,
+        *services,
+        start_secs=0.0,
+        lag_secs=0.0,
+        kill_secs=None,
+        leader=True,
+        executor=None,
+        autoscaler=None,
+        collector=None,
     ):
         self.clock = Clock()
         self.clock.advance(1000)
@@ -34,7 +57,8 @@ class World:
         self.lag_secs = lag_secs
         self.leader = leader
         self.services = {service.id: service for service in services}
-        self.scheduler = MemoryScheduler(wall=self.clock.seconds)
+        wall = self.clock.seconds
+        self.scheduler = MemoryScheduler(wall=wall) if kill_secs is None else SlowKiller(self.clock, kill_secs)
         self.reservers = ReserverManager(self.clock, wall=self.clock.seconds)
         self.killed = []
         self.errors = []

@@ -255,7 +255,7 @@ class Autoscaler(RunningService):
         first = memory is None
         if memory is None or memory.service.description is not service.description:
             memory = self._memories[service.id] = self._remember(state, requested, memory, now)
-        settled = self._executor.ledger.is_settled(service.id) and not self._executor.is_busy(service.id)
+        settled = self._executor.is_settled(service.id)
 
         memory.total = requested
         memory.outstanding = outstanding

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from waiter.autoscaler.executor import ScalingExecutor
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState, ServiceState
+from waiter.model.service import Service
 from waiter.support.periodic import Periodic
 
 Rule = Callable[[ServiceState, ServiceLoad, float], str | None]
@@ -126,16 +127,14 @@ class IdleCollector(RunningService):
             reasons = (rule(service_state, load, now - watch.active_at) for rule in self._rules)
             reason = next(filter(None, reasons), None)
             if reason is not None:
-                self._delete(service_state, watch, reason)
+                self._delete(service_state.service, watch, reason)
 
-    def _delete(self, state: ServiceState, watch: _Watch, reason: str) -> None:
-        service_id = state.service.id
-
+    def _delete(self, service: Service, watch: _Watch, reason: str) -> None:
         def ended(deleted: bool) -> None:
             watch.deleting = False
             watch.not_before = self._clock.seconds() + self._retry_secs
             if deleted:
-                self._log.info("{service_id} is stopped: {reason}", service_id=service_id, reason=reason)
+                self._log.info("{service_id} is stopped: {reason}", service_id=service.id, reason=reason)
 
         watch.deleting = True
-        self._executor.delete(state).addCallback(ended)
+        self._executor.delete(service).addCallback(ended)

@@ -44,30 +44,32 @@ class _Desk:
     What is going on with one service.
 
     @ivar next_scale: the number, and whether to force it, to set after the one being set.
-    @ivar scales: how many numbers have been set; tells whether one was during a kill.
-    @ivar last_kill_at: in the clock's seconds.
+    @ivar scales: how many numbers were to be set; tells whether one was during a kill.
+    @ivar kills: how many rounds of kills are under way.
+    @ivar last_kill_at: when the last round began that killed or still may, in the clock's seconds.
     """
 
     scaling: bool = False
     next_scale: tuple[int, bool] | None = None
     scales: int = 0
-    killing: bool = False
+    kills: int = 0
     last_kill_at: float | None = None
     deleting: bool = False
     counters: Counter[str] = attrs.field(factory=Counter)
 
     @property
     def is_busy(self) -> bool:
-        return self.scaling or self.killing or self.deleting
+        return self.scaling or self.kills > 0 or self.deleting
 
 
 class ScalingExecutor(RunningService):
     """
     Carries out, through the scheduler, what the autoscaler and the collector of idle services decide.
 
-    For each service at most one change of the requested number, one round of kills, one creation and one deletion are under
-    way. A number that comes while another is being set waits (only the latest does) and is set right after it, and kills
-    do not stand in its way: a step up is never lost because something else is pending.
+    For each service at most one change of the requested number, one creation and one deletion are under way, and a round of
+    kills begins only when the effect of the one before can be seen. A number that comes while another is being set waits
+    (only the latest does) and is set right after it, and kills do not stand in its way: a step up is never lost because
+    something else is pending.
 
     Only instances that serve nobody are stopped: the reserver chooses and locks them. Each lock is released, whatever
     happens, within the service's termination grace period and C{kill_deadline_secs}.
@@ -139,10 +141,14 @@ class ScalingExecutor(RunningService):
 
     # Views
 
-    def is_busy(self, service_id: str) -> bool:
-        """Whether something is under way, so that what is observed may be about to change."""
+    def is_settled(self, service_id: str) -> bool:
+        """Whether all that was done is observed, and nothing is being done that is not."""
         desk = self._desks.get(service_id)
-        return (desk is not None and desk.is_busy) or self._creator.is_running(service_id)
+        return (
+            self.ledger.is_settled(service_id)
+            and (desk is None or not (desk.scaling or desk.deleting))
+            and not self._creator.is_running(service_id)
+        )
 
     def is_deleting(self, service_id: str) -> bool:
         """Whether the service is being deleted."""
@@ -158,9 +164,9 @@ class ScalingExecutor(RunningService):
         return {
             service_id: {
                 "scaling": desk.scaling,
-                "killing": desk.killing,
+                "killing": desk.kills > 0,
                 "deleting": desk.deleting,
-                "settled": self.ledger.is_settled(service_id),
+                "settled": self.is_settled(service_id),
                 "counters": dict(desk.counters),
             }
             for service_id, desk in self._desks.items()
@@ -205,18 +211,18 @@ class ScalingExecutor(RunningService):
         if reserver is not None:
             reserver.set_scaling_down(scaling_down)
 
-    def delete(self, state: ServiceState) -> Deferred[bool]:
+    def delete(self, service: Service) -> Deferred[bool]:
         """
-        Stop a service that nobody uses. The lock on its instances is taken before this returns.
+        Stop a service that nobody uses. Its instances are locked before this returns.
 
         @return: whether it is gone now. C{False} if an instance is in use, something is under way with the service, another
             router objects or the scheduler fails; then everything is as before. Never fails; cancelling it changes nothing.
         """
-        service = state.service
         desk = self._desk(service.id)
-        if self._background.stopped or self.is_busy(service.id):
+        if self._background.stopped or desk.is_busy or self._creator.is_running(service.id):
             return succeed(False)
-        leases = self._stopper.lock_all(self._reservers.find(service.id), state)
+        reserver = self._reservers.find(service.id)
+        leases = [] if reserver is None else reserver.reserve_all_for_kill()
         if leases is None:
             return succeed(False)
         done: Deferred[bool] = Deferred(canceller=lambda deferred: deferred.callback(False))
@@ -278,52 +284,73 @@ class ScalingExecutor(RunningService):
     async def _set_number(self, desk: _Desk, service_id: str, instances: int, force: bool) -> None:
         kind = "scale-force" if force else "scale-up"
         desk.counters[f"{kind}.total"] += 1
+        desk.scales += 1
+        before = self.ledger.changing(service_id, instances)
+        done = False
         try:
             setting = maybeDeferred(self._scheduler.scale, service_id, instances, force)
             await setting.addTimeout(self._scale_deadline_secs, self._clock)
+            done = True
         except CancelledError:
             raise
         except Exception:  # noqa: BLE001 - the next turn orders it again
-            desk.counters[f"{kind}.fail"] += 1
             self._log.failure(
                 "{service_id} could not be scaled to {instances}", service_id=service_id, instances=instances
             )
-            return
-        desk.counters[f"{kind}.success"] += 1
-        desk.scales += 1
-        self.ledger.scaled(service_id, instances, self._clock.seconds())
+        finally:
+            desk.counters[f"{kind}.success" if done else f"{kind}.fail"] += 1
+            if not self.ledger.is_settled(service_id):
+                now = self._clock.seconds()
+                if done:
+                    self.ledger.scaled(service_id, instances, now)
+                else:
+                    self.ledger.restore(service_id, before, now)
 
     # Kills
 
     def _scale_down(self, desk: _Desk, order: ScalingOrder, count: int) -> None:
+        service_id = order.service.id
         desk.counters["scale-down.total"] += 1
-        rested_at = 0.0 if desk.last_kill_at is None else desk.last_kill_at + self._inter_kill_wait_secs
-        if desk.killing or (desk.last_kill_at is not None and self._clock.seconds() < rested_at):
+        now = self._clock.seconds()
+        too_early = desk.last_kill_at is not None and now < desk.last_kill_at + self._inter_kill_wait_secs
+        if too_early or (desk.kills > 0 and not self.ledger.is_settled(service_id)):
             desk.counters["scale-down.ignore"] += 1
             return
-        reserver = self._reservers.find(order.service.id)
+        reserver = self._reservers.find(service_id)
         leases = [] if reserver is None else lock(reserver, min(count, self._kills_per_turn))
         if reserver is None or not leases:
             desk.counters["scale-down.unavailable"] += 1
             return
         self._background.start(
-            self._kill_all(desk, order, reserver, leases), f"Stopping instances of {order.service.id}"
+            self._kill_all(desk, order, reserver, leases, now), f"Stopping instances of {order.service.id}"
         )
 
-    async def _kill_all(self, desk: _Desk, order: ScalingOrder, reserver: Reserver, leases: list[Lease]) -> None:
-        desk.killing = True
+    async def _kill_all(
+        self, desk: _Desk, order: ScalingOrder, reserver: Reserver, leases: list[Lease], now: float
+    ) -> None:
+        service_id = order.service.id
+        before, desk.last_kill_at = desk.last_kill_at, now
         scales = desk.scales
+        desk.kills += 1
+        self.ledger.changing(service_id, order.total - len(leases))
+        count = 0
         try:
             count = await self._stopper.kill_all(order.service, reserver, leases, desk.counters)
         finally:
-            desk.killing = False
-        if count:
-            desk.last_kill_at = now = self._clock.seconds()
-            if desk.scales == scales:
-                self.ledger.scaled(order.service.id, order.total - count, now)
-            else:
-                # A number was set meanwhile, and it is not known which came first.
-                self.ledger.forget(order.service.id)
+            desk.kills -= 1
+            if count == 0 and desk.last_kill_at == now:
+                desk.last_kill_at = before
+            if not self.ledger.is_settled(service_id):
+                self._expect_killed(service_id, order.total, count, scaled_meanwhile=desk.scales != scales)
+
+    def _expect_killed(self, service_id: str, total: int, count: int, *, scaled_meanwhile: bool) -> None:
+        now = self._clock.seconds()
+        number = self.ledger.requested(service_id, None) if scaled_meanwhile else None
+        if number is None:
+            self.ledger.scaled(service_id, total - count, now)
+        else:
+            # It is not known which came first, that the number was set or that the kills lowered it.
+            self.ledger.scaled(service_id, number - count, now, at_most=number)
 
     # Deletion
 

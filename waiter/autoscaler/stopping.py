@@ -26,6 +26,9 @@ class Reserver(Protocol):
     def reserve_for_kill(self, *, exclude: frozenset[str] = ...) -> Lease | None:
         """Lock the instance that is best stopped; C{None} if none may be."""
 
+    def reserve_all_for_kill(self) -> list[Lease] | None:
+        """Lock all instances; C{None}, and nothing is locked, if one is in use or locked already."""
+
     def set_scaling_down(self, scaling_down: bool) -> None:
         """Serve so that some instances become idle."""
 
@@ -58,8 +61,8 @@ def lock(reserver: Reserver, count: int) -> list[Lease]:
 
 class InstanceStopper:
     """
-    Kills locked instances and deletes locked services. What is locked here or given to it locked is unlocked at the end,
-    whatever happens. Each instance gets its service's termination grace period and C{deadline_secs} to go.
+    Kills locked instances and deletes services whose instances are locked. Each gets its service's termination grace period
+    and C{deadline_secs} to go.
 
     Cancelling what it returns ends the waiting: the scheduler may or may not do what it was asked for, and the locks are
     released as if it had not.
@@ -86,17 +89,6 @@ class InstanceStopper:
         self._approve = approve
         self._deadline_secs = deadline_secs
 
-    def lock_all(self, reserver: Reserver | None, state: ServiceState) -> list[Lease] | None:
-        """Lock every instance that could be given a request; C{None}, and nothing locked, if one of them may not be."""
-        if reserver is None:
-            return []
-        leases = lock(reserver, len(state.healthy) + len(state.unhealthy) + len(state.expired))
-        serving = {instance_id for instance_id, slots in state.slots.items() if slots > 0}
-        if serving - {lease.instance.id for lease in leases}:
-            self.unlock(leases, killed=False)
-            return None
-        return leases
-
     def unlock(self, leases: list[Lease], *, killed: bool) -> None:
         """Release locks, and make it known if the instances are gone."""
         for lease in leases:
@@ -109,7 +101,7 @@ class InstanceStopper:
 
     async def kill_all(self, service: Service, reserver: Reserver, leases: list[Lease], counters: Counter[str]) -> int:
         """
-        Kill the locked instances, all at a time.
+        Kill the locked instances, all at a time, and release their locks, whatever happens.
 
         @return: how many are gone. Never fails.
         """

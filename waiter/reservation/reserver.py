@@ -249,6 +249,24 @@ class InstanceReserver:
         self._table.changed(row)
         return row.lock
 
+    def reserve_all_for_kill(self) -> list[Lease] | None:
+        """
+        Lock all instances, in order to end the service. Which of them had better be killed first does not matter here.
+
+        @return: leases as C{reserve_for_kill} gives them; C{None}, and nothing is locked, if any instance is in use or
+            locked already.
+        """
+        rows = self._table.rows.values()
+        if self._closed or self.retired or any(row.leases or row.lock is not None for row in rows):
+            return None
+        now = self._seconds()
+        leases = []
+        for row in [row for row in rows if row.reported and not row.killed]:
+            row.lock = Lease(row.instance, now, self._unlock)
+            self._table.changed(row)
+            leases.append(row.lock)
+        return leases
+
     def _unlock(self, lease: Lease, outcome: Outcome) -> None:
         row = self._table.rows[lease.instance.id]
         row.lock = None

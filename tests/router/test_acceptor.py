@@ -166,6 +166,38 @@ class AcceptorTests(SynchronousTestCase):
         self.assertTrue(first.closed)
         self.assertEqual(served, [second])
 
+    def test_whenOneCannotBeServedForWantOfFilesTheOthersWait(self):
+        first, second = Accepted(), Accepted()
+        problems = [OSError(errno.EMFILE, "scripted")]
+        served = []
+
+        def admit(accepted, _):
+            if problems:
+                raise problems.pop()
+            served.append(accepted)
+
+        acceptor = Acceptor(self.reactor, self.listening, admit, "tcp:1")
+        self.listening.script = [first, second]
+        acceptor.start()
+        acceptor.doRead()
+        self.assertTrue(first.closed)
+        self.assertEqual(self.reactor.getReaders(), [])
+        self.assertEqual(len(self.errors()), 1)
+        self.reactor.advance(REST_SECS)
+        acceptor.doRead()
+        self.assertEqual(served, [second])
+
+    def test_whenOneIsGoneBeforeItIsServedNothingIsLogged(self):
+        def admit(accepted, _):
+            raise OSError(errno.ENOTCONN, "scripted")
+
+        acceptor = Acceptor(self.reactor, self.listening, admit, "tcp:1")
+        self.listening.script = [Accepted()]
+        acceptor.start()
+        acceptor.doRead()
+        self.assertEqual(self.errors(), [])
+        self.assertEqual(acceptor.rests, 0)
+
     def test_aRealSocketIsAcceptedFrom(self):
         with socket.socket() as listening, socket.socket() as client:
             listening.bind(("127.0.0.1", 0))

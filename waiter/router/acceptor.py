@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import socket
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
@@ -21,6 +21,8 @@ REST_SECS: Final = 0.25
 
 SILENCE_SECS: Final = 10
 """How long that is not logged again."""
+
+_NO_MEANS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 # What accept(2) says of a connection that broke while it waited; the next one may be whole.
 _BROKEN: Final = frozenset(
@@ -113,12 +115,22 @@ class Acceptor:
         self.accepted += 1
         try:
             self._admit(accepted, name)
-        except Exception:  # noqa: BLE001 - one connection must not take the others down
+        except Exception as problem:  # noqa: BLE001 - one connection must not take the others down
+            return self._refuse(accepted, problem)
+        return True
+
+    def _refuse(self, accepted: socket.socket, problem: Exception) -> bool:
+        with contextlib.suppress(OSError):
+            # There may be a duplicate somewhere.
+            accepted.shutdown(socket.SHUT_RDWR)
+        accepted.close()
+        number = problem.errno if isinstance(problem, OSError) else None
+        if number in _NO_MEANS:
+            # A transport of Twisted's needs a second descriptor.
+            self._take_rest(cast("OSError", problem))
+            return False
+        if number != errno.ENOTCONN:
             self._log.failure("A connection to {endpoint} could not be served", endpoint=self._name)
-            with contextlib.suppress(OSError):
-                # There may be a duplicate somewhere.
-                accepted.shutdown(socket.SHUT_RDWR)
-            accepted.close()
         return True
 
     def _take_rest(self, error: OSError) -> None:

@@ -161,7 +161,7 @@ class AnsweredTests(SynchronousTestCase):
             for _ in range(3):
                 _, instance = world.ask(request, client)
                 instance.deliver(answer)
-                first, headers, rest = parse(client.take())
+                _first, headers, rest = parse(client.take())
                 self.assertEqual((values(headers, b"content-length"), rest), (kept, b""))
                 self.assertEqual(values(headers, b"transfer-encoding"), [])
                 self.assertEqual(values(headers, b"connection"), [])
@@ -323,7 +323,7 @@ class AnsweredTests(SynchronousTestCase):
     def test_requestLog(self):
         """One record says what is known of the request."""
         world = World()
-        client, instance = world.ask(get(b"/p?q", b"User-Agent: me", b"Referer: there"))
+        _client, instance = world.ask(get(b"/p?q", b"User-Agent: me", b"Referer: there"))
         world.step(0.25)
         instance.deliver(ok(b"abc", b"Content-Type: text/x"))
         (record,) = world.log.records

@@ -122,7 +122,7 @@ class ApiTests(SynchronousTestCase):
             world = World(api=(echo := Echo()))
             client = world.client()
             client.deliver(request)
-            first, headers, rest = parse(client.take())
+            first, _headers, rest = parse(client.take())
             self.assertEqual(first[:13], b"HTTP/1.1 413 ")
             self.assertIn(b"1048576", rest)
             self.assertEqual(echo.requests, [])
@@ -154,7 +154,7 @@ class ApiTests(SynchronousTestCase):
         world = World(api=Echo())
         client = world.client()
         client.deliver(own(b"/x", method=b"HEAD") + own(b"/y"))
-        first, headers, rest = parse(client.take())
+        _first, headers, rest = parse(client.take())
         self.assertTrue(rest.startswith(b"HTTP/1.1 200 OK"))
         self.assertEqual(values(headers, b"content-length"), [b"%d" % len(b"HEAD /x HTTP/1.1 ")])
 
@@ -243,7 +243,7 @@ class LaterTests(SynchronousTestCase):
 
     def test_pieces(self):
         """An answer written in pieces is chunked for HTTP/1.1; the connection goes on."""
-        world, client, later = self.start()
+        _world, client, later = self.start()
         later.request.write(b"one")
         later.request.write(b"two")
         later.request.finish()
@@ -258,7 +258,7 @@ class LaterTests(SynchronousTestCase):
 
     def test_piecesForHTTP10(self):
         """For HTTP/1.0 the end of the connection is its end."""
-        world, client, later = self.start(b"Connection: keep-alive", version=b"1.0")
+        _world, client, later = self.start(b"Connection: keep-alive", version=b"1.0")
         later.request.write(b"one")
         later.request.finish()
         _, headers, rest = parse(client.take())
@@ -316,7 +316,7 @@ class LaterTests(SynchronousTestCase):
             def stopProducing(self):
                 self.calls.append("stop")
 
-        world, client, later = self.start()
+        _world, client, later = self.start()
         producer = Producer()
         later.request.registerProducer(producer, True)
         client.fill()

@@ -62,7 +62,7 @@ class PoolTests(SynchronousTestCase):
 
     def test_retain(self):
         """All instances but those named are forgotten."""
-        world, client = self.used(2)
+        world, _client = self.used(2)
         world.backends.retain({"s.1", "s.9"})
         self.assertEqual([wire.end for wire in world.instances.wires], [None, None])
         world.backends.retain({"s.9"})
@@ -80,7 +80,7 @@ class PoolTests(SynchronousTestCase):
 
     def test_timersEnd(self):
         """Nothing is left when the last idle connection is closed."""
-        world, client = self.used(1)
+        world, _client = self.used(1)
         world.factory.drain(0.1)
         world.wait(15)
         self.assertEqual(world.clock.getDelayedCalls(), [])

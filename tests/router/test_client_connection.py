@@ -327,7 +327,7 @@ class DrainTests(SynchronousTestCase):
     def test_noTimersAreLeft(self):
         """When all connections are gone no timer runs for them."""
         world = World()
-        client, instance = world.ask()
+        _client, instance = world.ask()
         instance.deliver(ok())
         world.factory.drain(30)
         world.step()

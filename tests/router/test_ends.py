@@ -90,7 +90,7 @@ class GoneTests(SynchronousTestCase):
     def test_clientErrorsDoNotHarmTheInstance(self):
         """The instance serves on."""
         world = World()
-        client, instance = world.ask()
+        client, _instance = world.ask()
         client.reset()
         world.step()
         _, other = world.ask()
@@ -106,7 +106,7 @@ class TimeoutTests(SynchronousTestCase):
         world.wait(4.5)
         self.assertEqual(client.take(), b"")
         world.wait(1.5)
-        first, headers, rest = parse(client.take())
+        first, _headers, rest = parse(client.take())
         self.assertEqual(first, b"HTTP/1.1 504 Gateway Timeout")
         self.assertIn(b"Request to service backend timed out", rest)
         self.assertIn(b"slots-assigned", rest)
@@ -231,7 +231,7 @@ class InstanceTests(SynchronousTestCase):
             self.assertEqual(world.numbers.instance_error, 1)
 
 
-class Released(list):  # noqa: FURB189 - a list that fills itself
+class Released(list):
     """Notes every release of a lease."""
 
     def __init__(self, case):
@@ -257,7 +257,7 @@ class OutcomeTests(SynchronousTestCase):
         ):
             released = Released(self)
             world = World()
-            client, instance = world.ask(post(b"x"))
+            _client, instance = world.ask(post(b"x"))
             instance.deliver(answer)
             self.assertEqual(released, [outcome])
             world.step()

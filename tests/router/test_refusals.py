@@ -63,7 +63,7 @@ class RefusedTests(SynchronousTestCase):
         client.deliver(get())
         self.assertEqual(client.take(), b"")
         world.catalogue.waiting.errback(ServiceForbidden("No.", retry_after_secs=7))
-        first, headers, rest = parse(client.take())
+        first, headers, _rest = parse(client.take())
         self.assertEqual((first, values(headers, b"retry-after")), (b"HTTP/1.1 403 Forbidden", [b"7"]))
         self.assertEqual(world.log.records[0].waiter_error_class, "waiter.ServiceForbidden")
 
@@ -102,7 +102,7 @@ class WaitingTests(SynchronousTestCase):
     def test_waitsForASlot(self):
         """Without a free slot a request waits, and goes on when there is one."""
         world = World()
-        first, instance = world.ask()
+        _first, instance = world.ask()
         second = world.client()
         second.deliver(get(b"/second"))
         self.assertEqual(world.reserver.load.waiting, 1)
@@ -135,7 +135,7 @@ class WaitingTests(SynchronousTestCase):
         world.wait(9)
         self.assertEqual(client.take(), b"")
         world.wait(2)
-        first, headers, rest = parse(client.take())
+        first, _headers, rest = parse(client.take())
         self.assertEqual(first, b"HTTP/1.1 503 Service Unavailable")
         self.assertIn(b"After 10 seconds, no instance available to handle request.", rest)
         world.check_idle(self)

@@ -188,7 +188,7 @@ class StaleTests(SynchronousTestCase):
 
     def test_begun(self):
         """If the answer had begun, the instance is to be blamed, and another one asked."""
-        world, client = self.again(get(), cut=5)
+        world, _client = self.again(get(), cut=5)
         self.assertEqual(world.instances.last.getPeer().port, 10002)
 
     def test_closedWhileIdle(self):

@@ -85,14 +85,14 @@ class OpenTests(SynchronousTestCase):
     def test_otherUpgrades(self):
         """Any other protocol is ignored: the request is served as usual, with its body, and so is what follows."""
         for upgrade in (b"h2c", b"h2c, websocket", b"TLS/1.0"):
-            for request in (get(b"/a"), post(b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n", target=b"/a")):
+            for plain in (get(b"/a"), post(b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n", target=b"/a")):
                 world = World()
-                request = request.replace(
+                request = plain.replace(
                     b"\r\n\r\n",
                     b"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: x\r\n\r\n" % upgrade,
                     1,
                 )
-                client, instance = world.ask(request + get(b"/b"))
+                _client, instance = world.ask(request + get(b"/b"))
                 first, headers, rest = parse(instance.take())
                 self.assertEqual(
                     (first.split()[1], values(headers, b"upgrade"), values(headers, b"connection")), (b"/a", [], [])
@@ -107,21 +107,21 @@ class OpenTests(SynchronousTestCase):
         """A request with a body cannot become a WebSocket, so it is served as usual."""
         world = World()
         request = post(b"GET /smuggled HTTP/1.1\r\n\r\n", *WEBSOCKET, method=b"GET", target=b"/a")
-        client, instance = world.ask(request)
-        first, headers, rest = parse(instance.take())
+        _client, instance = world.ask(request)
+        _first, headers, rest = parse(instance.take())
         self.assertEqual((values(headers, b"upgrade"), rest), ([], b"GET /smuggled HTTP/1.1\r\n\r\n"))
 
     def test_withoutConnectionUpgrade(self):
         """Upgrade without Connection: upgrade means nothing; neither does it in HTTP/1.0."""
         for request in (get(b"/", b"Upgrade: websocket"), get(b"/", *WEBSOCKET, version=b"1.0")):
             world = World()
-            client, instance = world.ask(request)
+            _client, instance = world.ask(request)
             self.assertEqual(values(parse(instance.take())[1], b"upgrade"), [])
 
     def test_queueAndSlots(self):
         """A WebSocket waits for a slot and holds it like any other request."""
         world = World(timeouts={"queue": 10.0})
-        first, instance = world.ask()
+        _first, instance = world.ask()
         client = world.client()
         client.deliver(get(b"/ws", *WEBSOCKET))
         self.assertEqual(world.reserver.load.waiting, 1)

@@ -4,7 +4,7 @@ from random import Random
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -168,7 +168,7 @@ class Instances:
         if attempt.called:
             return
         if port in self.refusing:
-            attempt.errback(ConnectionRefusedError())
+            attempt.errback(ConnectError())
             return
         protocol = factory()
         wire = Wire(self._clock, protocol, peer=("127.0.0.1", port), host=("127.0.0.1", 40000))
@@ -217,7 +217,7 @@ class World:
         self.instances = Instances(self.clock)
         self.metrics = Metrics()
         self.log = Log()
-        self.reservers = ReserverManager(self.clock, random=Random(1))
+        self.reservers = ReserverManager(self.clock, random=Random(1))  # noqa: S311 - the same in every run
         timeouts = {"queue": 300.0, "socket": 900.0, "streaming": 20.0, **(timeouts or {})}
         self.catalogue = Catalogue(
             Descriptor(

@@ -404,7 +404,8 @@ class Expired(AutoscalerCase):
         self.have(6)
         self.world.lag_secs = None
         self.autoscaler.update(self.state(healthy=5, expired_unhealthy=1, requested=6))
-        self.world.executor.ledger.scaled(self.service.id, 5, self.clock.seconds())
+        ledger = self.world.executor.ledger
+        ledger.end(ledger.begin(self.service.id, 5), 5, self.clock.seconds())
         self.clock.pump([1] * 3)
         self.assertEqual(self.scheduler.calls, [])
 

@@ -44,14 +44,12 @@ class _Desk:
     What is going on with one service.
 
     @ivar next_scale: the number, and whether to force it, to set after the one being set.
-    @ivar scales: how many numbers were to be set; tells whether one was during a kill.
     @ivar kills: how many rounds of kills are under way.
     @ivar last_kill_at: when the last round began that killed or still may, in the clock's seconds.
     """
 
     scaling: bool = False
     next_scale: tuple[int, bool] | None = None
-    scales: int = 0
     kills: int = 0
     last_kill_at: float | None = None
     deleting: bool = False
@@ -284,8 +282,7 @@ class ScalingExecutor(RunningService):
     async def _set_number(self, desk: _Desk, service_id: str, instances: int, force: bool) -> None:
         kind = "scale-force" if force else "scale-up"
         desk.counters[f"{kind}.total"] += 1
-        desk.scales += 1
-        before = self.ledger.changing(service_id, instances)
+        change = self.ledger.begin(service_id, instances)
         done = False
         try:
             setting = maybeDeferred(self._scheduler.scale, service_id, instances, force)
@@ -299,12 +296,7 @@ class ScalingExecutor(RunningService):
             )
         finally:
             desk.counters[f"{kind}.success" if done else f"{kind}.fail"] += 1
-            if not self.ledger.is_settled(service_id):
-                now = self._clock.seconds()
-                if done:
-                    self.ledger.scaled(service_id, instances, now)
-                else:
-                    self.ledger.restore(service_id, before, now)
+            self.ledger.end(change, instances if done else None, self._clock.seconds())
 
     # Kills
 
@@ -328,11 +320,9 @@ class ScalingExecutor(RunningService):
     async def _kill_all(
         self, desk: _Desk, order: ScalingOrder, reserver: Reserver, leases: list[Lease], now: float
     ) -> None:
-        service_id = order.service.id
         before, desk.last_kill_at = desk.last_kill_at, now
-        scales = desk.scales
         desk.kills += 1
-        self.ledger.changing(service_id, order.total - len(leases))
+        change = self.ledger.begin(order.service.id, order.total - len(leases))
         count = 0
         try:
             count = await self._stopper.kill_all(order.service, reserver, leases, desk.counters)
@@ -340,17 +330,7 @@ class ScalingExecutor(RunningService):
             desk.kills -= 1
             if count == 0 and desk.last_kill_at == now:
                 desk.last_kill_at = before
-            if not self.ledger.is_settled(service_id):
-                self._expect_killed(service_id, order.total, count, scaled_meanwhile=desk.scales != scales)
-
-    def _expect_killed(self, service_id: str, total: int, count: int, *, scaled_meanwhile: bool) -> None:
-        now = self._clock.seconds()
-        number = self.ledger.requested(service_id, None) if scaled_meanwhile else None
-        if number is None:
-            self.ledger.scaled(service_id, total - count, now)
-        else:
-            # It is not known which came first, that the number was set or that the kills lowered it.
-            self.ledger.scaled(service_id, number - count, now, at_most=number)
+            self.ledger.end(change, order.total - count if count else None, self._clock.seconds())
 
     # Deletion
 

@@ -6,25 +6,40 @@ from collections.abc import Callable
 import attrs
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Expectation:
     """
     Which number of instances will be observed some time.
 
-    @ivar requested: the number, or the least of those it may be; C{None} if the service is to be gone.
-    @ivar at_most: the greatest it may be.
-    @ivar since: from when on C{settle_secs} count.
+    @ivar requested: the number; C{None} if the service is to be gone.
+    @ivar since: from when on C{settle_secs} count, in the clock's seconds.
+    @ivar is_new: whether the service has just been created. Then any number will do; of another one it is known that it
+        existed, so if it cannot be observed it is gone.
     """
 
     requested: int | None
-    at_most: float
     since: float
+    is_new: bool = False
 
     def is_met_by(self, observed: int | None) -> bool:
-        """Whether C{observed} can be this number."""
-        if self.requested is None or observed is None:
-            return observed is self.requested
-        return self.requested <= observed <= self.at_most
+        """Whether nothing else than C{observed} is to be expected."""
+        if self.is_new:
+            return observed is not None
+        return observed is None or observed == self.requested
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """
+    A change of the requested number that is under way.
+
+    @ivar expectation: what is expected from now on.
+    @ivar before: what was expected until now.
+    """
+
+    service_id: str
+    expectation: Expectation
+    before: Expectation | None
 
 
 class Ledger:
@@ -35,8 +50,8 @@ class Ledger:
     another instance because the one just killed is still counted, create a service again, replace an expired one once
     more. A number is the requested number of instances, C{None} that the scheduler does not know the service.
 
-    An expectation that is not met within C{settle_secs} after the change is dropped, because somebody else may have changed
-    the number.
+    Of several changes the latest counts. An expectation that is not met within C{settle_secs} after the end of the change is
+    dropped, because somebody else may have changed the number.
     """
 
     def __init__(self, *, settle_secs: float = 10.0) -> None:
@@ -44,41 +59,36 @@ class Ledger:
         self._settle_secs = settle_secs
         self._expected: dict[str, Expectation] = {}
 
-    def created(self, service_id: str, now: float) -> None:
-        """The scheduler took the service; it may have known it already, with any number of instances."""
-        self._expected[service_id] = Expectation(requested=1, at_most=math.inf, since=now)
-
-    def scaled(self, service_id: str, requested: int, now: float, *, at_most: int | None = None) -> None:
+    def begin(self, service_id: str, requested: int) -> Change:
         """
-        The scheduler was given this number, or has lowered it to it by killing.
-
-        @param at_most: if it is not known exactly, the greatest it may be.
-        """
-        self._expected[service_id] = Expectation(
-            requested=requested, at_most=requested if at_most is None else at_most, since=now
-        )
-
-    def changing(self, service_id: str, requested: int) -> Expectation | None:
-        """
-        The scheduler is being given this number, or is killing instances, which lowers it to this sooner or later. L{scaled}
-        or L{restore} follows.
-
-        @return: what was expected before.
+        The scheduler is being given this number, or is killing instances, which lowers it to this sooner or later. L{end}
+        must follow.
         """
         before = self._expected.get(service_id)
-        self._expected[service_id] = Expectation(requested=requested, at_most=requested, since=math.inf)
-        return before
+        expectation = self._expected[service_id] = Expectation(requested=requested, since=math.inf)
+        return Change(service_id=service_id, expectation=expectation, before=before)
 
-    def restore(self, service_id: str, before: Expectation | None, now: float) -> None:
-        """A change failed: expect what was expected before it."""
-        if before is None:
-            self._expected.pop(service_id, None)
+    def end(self, change: Change, requested: int | None, now: float) -> None:
+        """
+        A change is over; C{requested} is what came of it, C{None} if nothing did. Nothing happens if it is observed already
+        or another change came after it.
+        """
+        if self._expected.get(change.service_id) is not change.expectation:
+            return
+        if requested is not None:
+            self._expected[change.service_id] = Expectation(requested=requested, since=now)
+        elif change.before is not None:
+            self._expected[change.service_id] = attrs.evolve(change.before, since=min(change.before.since, now))
         else:
-            self._expected[service_id] = attrs.evolve(before, since=min(before.since, now))
+            del self._expected[change.service_id]
+
+    def created(self, service_id: str, now: float) -> None:
+        """The scheduler took the service; it may have known it already, with any number of instances."""
+        self._expected[service_id] = Expectation(requested=1, since=now, is_new=True)
 
     def deleted(self, service_id: str, now: float) -> None:
         """The scheduler has forgotten the service."""
-        self._expected[service_id] = Expectation(requested=None, at_most=math.inf, since=now)
+        self._expected[service_id] = Expectation(requested=None, since=now)
 
     def observe(self, requested: Callable[[str], int | None], now: float) -> None:
         """Compare with what the scheduler answered last; C{requested} says it for a service."""

@@ -164,6 +164,14 @@ class HealthProbeTests(TestCase):
         self.assertEqual(result.flags, {CONNECTED, Flag.TIMEOUT_EXCEPTION})
         self.assertIn("not answered within 0.05 s", result.message)
 
+    async def test_moreTimeCanBeGivenToOneCheck(self):
+        target = await self.listen(
+            lambda transport: reactor.callLater(0.05, answers(b"HTTP/1.1 204 No\r\n\r\n"), transport)
+        )
+        result = await HealthProbe(reactor, timeout_secs=0.001).check(target, description(), patience_secs=20)
+        self.assertTrue(result.healthy)
+        await self.factory.lost
+
     async def test_whatIsNotHTTPIsNotHealthy(self):
         result = await self.check(await self.listen(answers(b"220 mail.example.org ESMTP\r\n\r\n")))
         self.assertFalse(result.healthy)

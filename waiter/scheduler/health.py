@@ -102,21 +102,25 @@ class HealthProbe:
         self._reactor = reactor
         self._timeout_secs = timeout_secs
 
-    def check(self, instance: Instance, description: ServiceDescription) -> Deferred[HealthResult]:
+    def check(
+        self, instance: Instance, description: ServiceDescription, *, patience_secs: float = 0.0
+    ) -> Deferred[HealthResult]:
         """
         Ask once. The Deferred never fails, except with C{CancelledError} when it is cancelled, which drops the
         connection.
-        """
-        return Deferred.fromCoroutine(self._check(instance, description))
 
-    async def _check(self, instance: Instance, description: ServiceDescription) -> HealthResult:
+        @param patience_secs: how long this instance may take at least, where that is more than the probe's own limit.
+        """
+        return Deferred.fromCoroutine(self._check(instance, description, max(self._timeout_secs, patience_secs)))
+
+    async def _check(self, instance: Instance, description: ServiceDescription, limit_secs: float) -> HealthResult:
         url = health_url(instance, description)
         if url is None:
             return HealthResult(
                 healthy=False, error=UNKNOWN_AUTHORITY, message="The address of the instance is not known"
             )
         uri = URI.fromBytes(url.encode("ascii"))
-        dial = Dial(self._reactor, uri.host.decode("ascii"), uri.port, self._timeout_secs)
+        dial = Dial(self._reactor, uri.host.decode("ascii"), uri.port, limit_secs)
         if dial.refused():
             return unanswered(url, CONNECT, connected=False, reason="was refused: nothing listens on that port")
         timed_out = False
@@ -129,14 +133,14 @@ class HealthProbe:
             timed_out = True
             request.cancel()
 
-        timer = self._reactor.callLater(self._timeout_secs, expire)
+        timer = self._reactor.callLater(limit_secs, expire)
         try:
             response = await request
         except Exception as e:  # noqa: BLE001 - whatever the instance does wrong is the result
             if timed_out:
                 # Unlike the original, a time limit of our own does not count as an answer.
                 what = "" if dial.connected else " to the connection"
-                reason = f"was not answered{what} within {self._timeout_secs:g} s"
+                reason = f"was not answered{what} within {limit_secs:g} s"
                 return unanswered(url, TIMEOUT, connected=dial.connected, reason=reason)
             error, reason = _classify(e)
             return unanswered(url, error, connected=dial.connected, reason=reason)
@@ -144,15 +148,15 @@ class HealthProbe:
             if timer.active():
                 timer.cancel()
             dial.close()
-        self._drain(response)
+        self._drain(response, limit_secs)
         return answered(url, response.code)
 
-    def _drain(self, response: IResponse) -> None:
+    def _drain(self, response: IResponse, limit_secs: float) -> None:
         # A body that is read lets the instance end the exchange in peace; what came is already decided.
         drain = _Drain()
         response.deliverBody(drain)
         if not drain.over:
-            drain.limit = self._reactor.callLater(self._timeout_secs, drain.cut)
+            drain.limit = self._reactor.callLater(limit_secs, drain.cut)
 
 
 def _headers() -> Headers:

@@ -102,14 +102,18 @@ class IScheduler(Interface):
     def kill(instance: Instance) -> Deferred[KillResult]:
         """
         Stop one instance, gracefully for the service's termination grace period and then by force, and lower the
-        requested number by one. Fires when nothing of the instance is left; never fails.
+        requested number by one, both at once for what C{services} shows. Fires when nothing of the instance is left;
+        never fails.
         """
 
     def signal(service_id: str, instance_id: str, signal: Signal) -> Deferred[KillResult]:
         """Mark an instance expired, or kill it as C{kill} does, by force at once with C{FORCE_KILL}."""
 
     def delete(service_id: str) -> Deferred[DeleteResult]:
-        """Stop all instances of a service and forget it. Fires when nothing of them is left."""
+        """
+        Stop all instances of a service and forget it, at once for what C{services} shows. Fires when nothing of them is
+        left.
+        """
 
     def validate(description: ServiceDescription) -> None:
         """

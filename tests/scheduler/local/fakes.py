@@ -31,15 +31,18 @@ class FakeProbe:
 
     @ivar result: the next answers; C{None} leaves checks open in C{open}.
     @ivar times: when checks were made.
+    @ivar patience: what time each was given.
     """
 
     def __init__(self, clock, result: HealthResult | None = HEALTHY):
         self.clock = clock
         self.result = result
         self.times = []
+        self.patience = []
         self.open = []
 
-    def check(self, instance, description):
+    def check(self, instance, description, *, patience_secs):
+        self.patience.append(patience_secs)
         self.times.append(self.clock.seconds())
         if self.result is not None:
             return succeed(self.result)

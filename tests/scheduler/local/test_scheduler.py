@@ -114,6 +114,11 @@ class StartingTests(SchedulerCase):
         self.clock.pump([0.005, 19.9, 0.2, 19.9, 0.2])
         self.assertEqual([round(time - 1000) for time in self.probe.times], [0, 20, 40])
 
+    def test_anInstanceThatHasBeenHealthyMayBeBusyForLonger(self):
+        self.create()
+        self.clock.pump([0.005, 10])
+        self.assertEqual(self.probe.patience, [5, 20])
+
     def test_changesAreToldOncePerTurn(self):
         self.create("a")
         self.create("b")

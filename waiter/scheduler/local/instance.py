@@ -15,7 +15,14 @@ from waiter.model.service import Service
 from waiter.scheduler.health import HealthResult
 from waiter.scheduler.local import explanations
 from waiter.scheduler.local.interface import IRunning
-from waiter.scheduler.local.probing import FIRST_PAUSE_SECS, LONGEST_PAUSE_SECS, FailedChecks, starting_pause
+from waiter.scheduler.local.probing import (
+    BUSY_PATIENCE_SECS,
+    FIRST_PAUSE_SECS,
+    LONGEST_PAUSE_SECS,
+    STARTING_PATIENCE_SECS,
+    FailedChecks,
+    starting_pause,
+)
 
 #: What a local instance is reached under.
 HOST = "127.0.0.1"
@@ -24,8 +31,10 @@ HOST = "127.0.0.1"
 class Probe(Protocol):
     """Something that checks an instance, as L{waiter.scheduler.health.HealthProbe} does."""
 
-    def check(self, instance: Instance, description: ServiceDescription) -> Deferred[HealthResult]:
-        """Check once; never fails unless it is cancelled."""
+    def check(
+        self, instance: Instance, description: ServiceDescription, *, patience_secs: float
+    ) -> Deferred[HealthResult]:
+        """Check once, for C{patience_secs} at least before giving up; never fails unless it is cancelled."""
 
 
 class Phase(str, Enum):
@@ -95,6 +104,7 @@ class LocalInstance:
         self._message: str | None = None
         self._last_output: tuple[str, ...] = ()
         self._last_check: HealthResult | None = None
+        self._last_status: int | None = None
         self._failed_checks = FailedChecks()
         self._check: Deferred[HealthResult] | None = None
         self._checking = False
@@ -139,7 +149,7 @@ class LocalInstance:
             protocol=self._description.backend_proto,
             flags=flags,
             exit_code=self.running.exit_code(),
-            health_check_status=None if self._last_check is None else self._last_check.status,
+            health_check_status=self._last_status,
             log_directory=self.running.log_directory,
             message=self._message,
             last_output=self._last_output,
@@ -183,7 +193,8 @@ class LocalInstance:
 
     def _probe_now(self) -> None:
         self._next = None
-        self._check = self._probe.check(self.view(), self._description)
+        patience = BUSY_PATIENCE_SECS if self.was_healthy else STARTING_PATIENCE_SECS
+        self._check = self._probe.check(self.view(), self._description, patience_secs=patience)
         self._check.addCallbacks(self._checked, self._not_checked)
 
     def _not_checked(self, failure: Failure) -> None:
@@ -199,6 +210,8 @@ class LocalInstance:
         if not self._checking:
             return
         self._last_check = result
+        if result.status is not None:
+            self._last_status = result.status
         if result.healthy:
             self._passed()
         else:

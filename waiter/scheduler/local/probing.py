@@ -8,6 +8,10 @@ FIRST_PAUSE_SECS = 0.005
 LATENESS = 0.08
 #: The longest pause while an instance starts or has become unhealthy.
 LONGEST_PAUSE_SECS = 1.0
+#: How long a check of a starting instance may take at least: one that accepted it answers as soon as it is ready.
+STARTING_PATIENCE_SECS = 5.0
+#: The same for one that has been healthy: it may do one request at a time, and be busy with a long one.
+BUSY_PATIENCE_SECS = 20.0
 
 
 def starting_pause(elapsed_secs: float) -> float:

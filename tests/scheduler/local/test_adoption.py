@@ -10,15 +10,16 @@ from pathlib import Path
 import attrs
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessTerminated
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
 
 from tests.scheduler.local.world import PORTS, World
 from tests.scheduler.servers import SERVER, program
 from waiter.model.instance import Flag
 from waiter.scheduler.interface import Signal
 from waiter.scheduler.local.adoption import Verdict, judge
+from waiter.scheduler.local.pidfd import PidWatch
 from waiter.scheduler.local.processes import Process, snapshot
 from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
 
@@ -88,7 +89,7 @@ class AdoptionTests(World, TestCase):
 
     def setUp(self):
         self.prepare()
-        self.addCleanup(lambda: self.assertEqual(self.carriers(), []))
+        self.addCleanup(self.assert_nothing_left)
 
     async def begin(self, **options):
         scheduler = self.make_scheduler(**options)
@@ -271,24 +272,27 @@ class AdoptionTests(World, TestCase):
         self.assertEqual((path / "instance.json").read_text(), '{"format": 99}')
 
 
-class ServerProtocol(ProcessProtocol):
-    """A server in a process of its own, which says when its instance is healthy."""
+@implementer(IReadDescriptor)
+class Words:
+    """Waits for something to be said on a pipe, or for its end."""
 
-    def __init__(self):
-        self.ready = Deferred()
-        self.ended = Deferred()
-        self.text = b""
+    def __init__(self, pipe):
+        self.pipe = pipe
+        self.said = Deferred()
+        reactor.addReader(self)
 
-    def outReceived(self, data):
-        self.text += data
-        if not self.ready.called and b"healthy" in self.text:
-            self.ready.callback(None)
+    def fileno(self):
+        return self.pipe.fileno()
 
-    def errReceived(self, data):
-        self.text += data
+    def logPrefix(self):
+        return "words"
 
-    def processEnded(self, reason):
-        self.ended.callback(reason.value)
+    def doRead(self):
+        reactor.removeReader(self)
+        self.said.callback(os.read(self.fileno(), 65536))
+
+    def connectionLost(self, reason):
+        """The reactor stops."""
 
 
 SERVER_PROGRAM = """
@@ -317,23 +321,23 @@ class KilledServerTests(World, TestCase):
 
     def setUp(self):
         self.prepare()
-        self.addCleanup(lambda: self.assertEqual(self.carriers(), []))
+        self.addCleanup(self.assert_nothing_left)
 
     async def test_instancesOutliveAServerThatIsKilledAndServeUnderTheNext(self):
-        server = ServerProtocol()
-        reactor.spawnProcess(
-            server,
-            sys.executable,
+        server = subprocess.Popen(  # noqa: ASYNC220 - nothing waits for it
             [sys.executable, "-c", SERVER_PROGRAM, str(self.directory)],
-            env=dict(os.environ),
-            path=str(Path(__file__).parents[3]),
+            cwd=Path(__file__).parents[3],
+            stdout=subprocess.PIPE,
         )
-        await server.ready
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        self.addCleanup(server.stdout.close)
+        self.assertEqual(await Words(server.stdout).said, b"healthy\n")
         pids = self.carriers()
         self.assertGreaterEqual(len(pids), 4)
-        server.transport.signalProcess("KILL")
-        reason = await server.ended
-        self.assertIsInstance(reason, ProcessTerminated)
+        ended = Deferred()
+        PidWatch(reactor, server.pid, lambda: ended.callback(None)).signal(signal.SIGKILL)
+        await ended
         self.assertEqual(self.carriers(), pids)
         records = [json.loads(path.read_text()) for path in (self.directory / "services").glob("*/*/instance.json")]
         self.assertEqual(len(records), 2)

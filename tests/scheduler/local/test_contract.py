@@ -13,7 +13,7 @@ class LocalSchedulerContractTests(World, SchedulerContract, TestCase):
     async def setUp(self):
         self.prepare()
         await super().setUp()
-        self.addCleanup(lambda: self.assertEqual(self.carriers(), []))
+        self.addCleanup(self.assert_nothing_left)
         # Cleanups run in reverse: first the scheduler stops, then nothing may be left.
         self.addCleanup(self.scheduler.stopService)
 

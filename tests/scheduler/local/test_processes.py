@@ -24,7 +24,7 @@ class ProcessCase(World, TestCase):
         self.prepare()
         self.scheduler = self.make_scheduler()
         await self.scheduler.startService()
-        self.addCleanup(lambda: self.assertEqual(self.carriers(), []))
+        self.addCleanup(self.assert_nothing_left)
         self.addCleanup(self.scheduler.stopService)
 
     async def run_one(self, cmd, **parameters):

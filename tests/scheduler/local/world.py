@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -58,6 +59,13 @@ class World(SchedulerTools):
             if process.instance_id is not None
             and (process.instance_id == instance_id or (instance_id is None and self.is_mine(process.pid)))
         ]
+
+    def assert_nothing_left(self):
+        """No process of this test runs; those that do are killed."""
+        left = self.carriers()
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        self.assertEqual(left, [])
 
     def is_mine(self, pid):
         """Whether a process was given a directory of this test."""

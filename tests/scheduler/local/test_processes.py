@@ -149,7 +149,7 @@ class EndTests(ProcessCase):
         return json.loads((self.files(instance) / "instance.json").read_text())
 
     async def test_workersEndWithTheirInstance(self):
-        await self.assert_killed("s = listen()\nfor _ in range(4): os.fork() or serve(s)\nserve(s)", extra=5)
+        await self.assert_killed("s = listen()\nfor _ in range(4): os.fork() or time.sleep(3600)\nserve(s)", extra=5)
 
     async def test_daemonsEndWithTheirInstance(self):
         await self.assert_killed(

@@ -107,7 +107,9 @@ class SchedulerSettings(Section):
         default=0.8, description="The share of the machine's memory that instances may declare together."
     )
     health_check_timeout_ms: PositiveInt = Field(
-        default=200, description="How long connecting, and then answering, may take."
+        default=200,
+        description="How long an instance may take to answer a health check; local ones get at least 5 s while they start "
+        "and 20 s later.",
     )
 
     @model_validator(mode="after")

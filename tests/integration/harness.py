@@ -190,13 +190,19 @@ class RunningWaiter:
 
 
 def processes_under(state):
-    """Processes whose environment says that they belong to an instance recorded below C{state}."""
+    """
+    The live processes of the instances recorded below C{state}.
+
+    A process belongs to an instance by its environment or, as some servers write over theirs, by its session.
+    """
+    leaders = {json.loads(path.read_text()).get("pid") for path in state.glob("services/*/*/instance.json")} - {None}
     found = []
     for process in psutil.process_iter():
         try:
             sandbox = process.environ().get("WAITER_SANDBOX", "")
-            if sandbox.startswith(str(state)) and process.status() != psutil.STATUS_ZOMBIE:
+            ours = sandbox.startswith(str(state)) or os.getsid(process.pid) in leaders
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
-        except psutil.Error:
+        except (psutil.Error, ProcessLookupError):
             continue
     return found

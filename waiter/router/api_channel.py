@@ -15,7 +15,8 @@ from zope.interface import implementer
 from waiter.admin.negotiation import internal_error
 from waiter.catalog.admission import check_api_request
 from waiter.errors import BadRequest, BodyTooLarge, RequestTimeout, WaiterError
-from waiter.router.headers import HOP_BY_HOP, connection_line, safe
+from waiter.router.answers import connection_line
+from waiter.router.fields import HOP_BY_HOP, safe
 from waiter.router.interface import IResponder
 from waiter.router.own_answer import CONTINUE, error_answer, status_line
 from waiter.router.request import Request

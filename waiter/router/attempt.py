@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from waiter.errors import InstanceFailed, InstanceTimedOut, RequestTimeout, StreamTimeout, WaiterError
+from waiter.router.answers import Answer, client_head
 from waiter.router.backend_connection import BackendConnection
-from waiter.router.headers import Answer, Field, client_head, trailer_lines
+from waiter.router.fields import Field, trailer_lines
 from waiter.router.interface import IAsker
 from waiter.router.own_answer import CONTINUE
 from waiter.router.upload import Upload

@@ -12,7 +12,8 @@ from zope.interface import implementer
 
 from waiter.errors import InstanceFailed, WaiterError
 from waiter.model.instance import Instance
-from waiter.router.headers import Answer, Field, fields_bytes, read_answer
+from waiter.router.answers import Answer, read_answer
+from waiter.router.fields import Field, fields_bytes
 from waiter.router.interface import IAsker
 from waiter.router.limits import Limits
 from waiter.router.sockets import send_at_once

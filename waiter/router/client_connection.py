@@ -40,6 +40,7 @@ class ClientConnection(Protocol):
     @ivar responder: who answers now.
     @ivar full: the client does not read fast enough what is sent to it.
     @ivar unreadable: the rest of the body of the request being answered cannot be understood.
+    @ivar admitted: the headers that were let in last; those need not be looked at again.
     @ivar touched: see L{IResponder}; holds for the connection while there is no responder.
     """
 
@@ -75,9 +76,9 @@ class ClientConnection(Protocol):
         self._tunnel: Tunnel | None = None
         self._held = False
         self._paused = False
-        # What the headers seen last came to.
         self._forwarding: Forwarding | None = None
-        self._admitted: RequestHeaders | None = None
+        # What the headers seen last came to.
+        self.admitted: RequestHeaders | None = None
         self._told: tuple[RequestHeaders, Descriptor] | None = None
         self._told_lines = b""
 
@@ -201,15 +202,14 @@ class ClientConnection(Protocol):
 
         @raise WaiterError: not.
         """
-        if headers is not self._admitted:
-            check_service_request(
-                headers.host,
-                describes_service(headers.waiter_names),
-                headers.origin,
-                headers.sec_fetch_site,
-                self.parts.own_hosts,
-            )
-            self._admitted = headers
+        check_service_request(
+            headers.host,
+            describes_service(headers.waiter_names),
+            headers.origin,
+            headers.sec_fetch_site,
+            self.parts.own_hosts,
+        )
+        self.admitted = headers
 
     def lines_for_instance(self, headers: RequestHeaders, descriptor: Descriptor) -> bytes:
         """The header lines of a request for an instance."""

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from waiter.catalog.descriptor import Descriptor
 from waiter.model.identity import Identity
 from waiter.model.instance import Instance
-from waiter.router.headers import safe
+from waiter.router.fields import safe
 
 
 def debug_lines(

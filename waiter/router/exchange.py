@@ -17,10 +17,10 @@ from waiter.model.outcome import Outcome
 from waiter.reservation.lease import Lease
 from waiter.reservation.reserver import InstanceReserver
 from waiter.router.accounting import count_end, log_entry
+from waiter.router.answers import Answer
 from waiter.router.attempt import Attempt
 from waiter.router.backend_connection import BackendConnection
 from waiter.router.failure_answer import failure_answer, own_debug_lines
-from waiter.router.headers import Answer
 from waiter.router.interface import IResponder
 from waiter.router.request import Request
 from waiter.router.retries import IDEMPOTENT
@@ -123,7 +123,8 @@ class Exchange:
         """Resolve, reserve and ask, as far as that goes without waiting."""
         headers = self.request.headers
         try:
-            self.client.admit(headers)
+            if headers is not self.client.admitted:
+                self.client.admit(headers)
             found = self._parts.resolver.resolve(headers.host, headers.waiter)
             if isinstance(found, Descriptor):
                 self._described(found)

@@ -3,7 +3,8 @@
 from zope.interface import Attribute, Interface
 
 from waiter.errors import WaiterError
-from waiter.router.headers import Answer, Field
+from waiter.router.answers import Answer
+from waiter.router.fields import Field
 
 
 class IAsker(Interface):

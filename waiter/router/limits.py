@@ -11,7 +11,7 @@ class Limits:
     Times are noticed up to two C{sweep_secs} late.
 
     @ivar head_bytes: a request's line and headers together, and likewise its trailers.
-    @ivar header_count: headers of a request, and likewise its trailers.
+    @ivar header_count: headers of a request.
     @ivar answer_head_bytes: status line and headers of an instance's answer, and likewise its trailers.
     @ivar pending_bytes: read from a client and not looked at yet; with more than that waiting, nothing is read.
     @ivar replay_bytes: the part of a body that is kept in case the request has to be sent again.

@@ -6,7 +6,8 @@ from waiter.admin.negotiation import ErrorContext, preferred, render_error, show
 from waiter.catalog.descriptor import Descriptor
 from waiter.errors import WaiterError
 from waiter.model.instance import Instance
-from waiter.router.headers import connection_line, safe
+from waiter.router.answers import connection_line
+from waiter.router.fields import safe
 from waiter.router.request import Request
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -1,6 +1,7 @@
 """One request as a client sends it."""
 
-from waiter.router.headers import Field, RequestHeaders
+from waiter.router.fields import Field
+from waiter.router.headers import RequestHeaders
 
 
 class Request:

@@ -11,7 +11,8 @@ from httptools import (
 )
 
 from waiter.errors import BadRequest, HeadTooLarge, MethodNotAllowed, NotImplementedHere, WaiterError
-from waiter.router.headers import Field, RequestHeaders, fields_bytes, origin_form, read_request
+from waiter.router.fields import Field, fields_bytes
+from waiter.router.headers import RequestHeaders, origin_form, read_request
 from waiter.router.limits import Limits
 from waiter.router.request import Request
 
@@ -164,15 +165,13 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; after a body, a trailer."""
-        fields = self._fields
-        if self.current is not None:
-            fields = self.current.trailers
-            self._trailer_bytes += len(name) + len(value) + 4
-            if self._trailer_bytes > self._limits.head_bytes:
-                raise self._too_large()
-        fields.append((name, value))
-        if len(fields) > self._limits.header_count:
-            raise HeadTooLarge(f"The request has more than {self._limits.header_count} headers.")
+        if self.current is None:
+            self._fields.append((name, value))
+            return
+        self.current.trailers.append((name, value))
+        self._trailer_bytes += len(name) + len(value) + 4
+        if self._trailer_bytes > self._limits.head_bytes:
+            raise self._too_large()
 
     def on_headers_complete(self) -> None:
         """The end of a request's head."""
@@ -222,6 +221,8 @@ class RequestReader:
             raise BadRequest(f"HTTP/{version} is not supported, only HTTP/1.1 and HTTP/1.0 are.")
         if method == b"CONNECT":
             raise MethodNotAllowed("CONNECT is not supported: Waiter is not a forward proxy.")
+        if len(self._fields) > self._limits.header_count:
+            raise HeadTooLarge(f"The request has more than {self._limits.header_count} headers.")
         limit = self._limits.head_bytes
         if self._head_bytes > limit < len(method) + len(self._url) + 14 + fields_bytes(self._fields):
             raise self._too_large()

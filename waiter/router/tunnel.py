@@ -6,8 +6,9 @@ from zope.interface import implementer
 
 from waiter.errors import WaiterError
 from waiter.model.outcome import Outcome
+from waiter.router.answers import Answer
 from waiter.router.backend_connection import BackendConnection
-from waiter.router.headers import Answer, Field
+from waiter.router.fields import Field
 from waiter.router.interface import IAsker, IResponder
 from waiter.router.sockets import half_close
 

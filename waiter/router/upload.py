@@ -1,6 +1,6 @@
 """The body of a request on its way to an instance."""
 
-from waiter.router.headers import trailer_lines
+from waiter.router.fields import trailer_lines
 from waiter.router.request import Request
 
 

@@ -35,9 +35,10 @@ PLACES = 3
 
 EXCLUDE = [*[()] * 4, (0,), (1,), (0, 1), (2,)]
 ACTIONS = [
-    *["nothing"] * 2,
+    "nothing",
     "release",
     "release all",
+    "reserve",
     "reserve",
     "release and reserve",
     "cancel",
@@ -67,12 +68,12 @@ CONDITIONS = one_of_each(*[CONDITION, [1, 2, 0, 3]] * PLACES).map(
 )
 SLOT_OUTCOMES = [
     Outcome.SUCCESS,
-    Outcome.SUCCESS,
     Outcome.INSTANCE_ERROR,
     Outcome.INSTANCE_BUSY,
     Outcome.CLIENT_ERROR,
     Outcome.GENERIC_ERROR,
 ]
+CROWD = st.lists(one_of_each(EXCLUDE, ACTIONS, INDEX), min_size=2, max_size=MOST_WAITERS)
 LOCK_OUTCOMES = [Outcome.NOT_KILLED, Outcome.KILLED, Outcome.GENERIC_ERROR, Outcome.NOT_KILLED]
 YES_OR_NO = [False, True]
 
@@ -163,6 +164,13 @@ class ReserverMachine(RuleBasedStateMachine):
         if not holds:
             self.wrong(what)
 
+    def attempt(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Do what never fails."""
+        try:
+            function(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is wrong
+            self.wrong(f"{function} failed: {error!r}")
+
     # What the watched leases tell
 
     def granted(self, lease: Lease) -> None:
@@ -216,11 +224,18 @@ class ReserverMachine(RuleBasedStateMachine):
         exclude, priority, timeout_secs, action, index, kept = request
         self.reserve(self.ids(exclude), priority, timeout_secs, action, index, kept)
 
-    @rule(crowd=st.lists(one_of_each(EXCLUDE, ACTIONS, INDEX), min_size=2, max_size=MOST_WAITERS))
+    @rule(crowd=CROWD)
     def arrive_together(self, crowd: list[tuple[Any, ...]]) -> None:
         """Requests come faster than slots."""
         for exclude, action, index in crowd:
             self.reserve(self.ids(exclude), 0, 500.0, action, index, kept=False)
+
+    @rule(crowd=CROWD, conditions=CONDITIONS)
+    def start_cold(self, crowd: list[tuple[Any, ...]], conditions: Any) -> None:
+        """Requests gather while there is no instance; then several slots come at once."""
+        self.apply(([("absent", 0)] * PLACES, False))
+        self.arrive_together(crowd)
+        self.apply((conditions, False))
 
     def ids(self, places: tuple[int, ...]) -> frozenset[str]:
         return frozenset(f"s.{self.places[place]}" for place in places)
@@ -290,10 +305,8 @@ class ReserverMachine(RuleBasedStateMachine):
         request.lease = lease
         self.held.append(request)
         self.depth += not request.early
-        try:
-            self.act(request)
-        finally:
-            self.depth -= not request.early
+        self.attempt(self.act, request)
+        self.depth -= not request.early
 
     def refused(self, request: Request, failure: Failure) -> None:
         """A waiter is told that it waits in vain."""
@@ -321,8 +334,8 @@ class ReserverMachine(RuleBasedStateMachine):
         if action == "fail":
             self.end(request, Outcome.INSTANCE_ERROR, twice=True)
         if action == "release all":
-            for other in list(self.held):
-                self.end(other, Outcome.CLIENT_ERROR, twice=False)
+            while self.held:
+                self.end(self.held[0], Outcome.CLIENT_ERROR, twice=False)
         if action in {"reserve", "release and reserve"}:
             self.reserve(frozenset(), 0, 15.0, "nothing", 0, kept=False)
         if action == "cancel" and self.waiting:
@@ -339,7 +352,7 @@ class ReserverMachine(RuleBasedStateMachine):
         request = self.waiting.pop(index % len(self.waiting))
         request.left = True
         assert request.deferred is not None
-        request.deferred.cancel()
+        self.attempt(request.deferred.cancel)
 
     @precondition(lambda self: len(self.waiting) > 1)
     @rule()
@@ -361,11 +374,8 @@ class ReserverMachine(RuleBasedStateMachine):
         self.give_back(request.lease, outcome, twice)
 
     def give_back(self, lease: Lease, outcome: Outcome, twice: bool) -> None:
-        try:
-            for _ in range(1 + twice):
-                lease.release(outcome)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is wrong
-            self.wrong(f"a release failed: {error!r}")
+        for _ in range(1 + twice):
+            self.attempt(lease.release, outcome)
 
     @precondition(lambda self: self.held)
     @rule(index=st.sampled_from(INDEX))
@@ -412,7 +422,7 @@ class ReserverMachine(RuleBasedStateMachine):
         self.failing = False
         for known in self.instances.values():
             self.set_condition(known, "absent", 0)
-        self.manager.update(RoutingState())
+        self.attempt(self.manager.update, RoutingState())
 
     def apply(self, update: Any) -> None:
         conditions, failing = update
@@ -434,7 +444,7 @@ class ReserverMachine(RuleBasedStateMachine):
         if foreign:
             others: tuple[Instance, ...] = make_state(self.service, dict.fromkeys(foreign, 1)).healthy
             state = attrs.evolve(state, healthy=state.healthy + others)
-        self.manager.update(routing(state))
+        self.attempt(self.manager.update, routing(state))
 
     def set_condition(self, known: KnownInstance, condition: str, slots: int) -> None:
         condition = "absent" if condition == "foreign" else condition
@@ -454,10 +464,33 @@ class ReserverMachine(RuleBasedStateMachine):
             if known is not None and known.killed and known.condition == "absent" and known.ejected_until is None:
                 self.places[index] = str(int(place) + 1)
 
-    @rule()
-    def kill(self) -> None:
-        """An instance is to be killed."""
+    @rule(at_once=st.booleans())
+    def kill(self, at_once: bool) -> None:
+        """An instance is to be killed, and perhaps dies at once."""
+        before = len(self.locks)
         self.lock()
+        if at_once and len(self.locks) > before:
+            self.give_back(self.locks.pop(), Outcome.KILLED, twice=False)
+
+    @rule(outcome=st.sampled_from(LOCK_OUTCOMES))
+    def end_service(self, outcome: Outcome) -> None:
+        """All instances are to be killed at once."""
+        reserver = self.manager.find("s")
+        if reserver is None:
+            return
+        known = list(self.instances.values())
+        used = self.waiting or self.held or self.locks
+        wanted = {one.id for one in known if one.condition != "absent" and not one.killed}
+        self.locking = True
+        locks = reserver.reserve_all_for_kill()
+        self.locking = False
+        self.expect((locks is None) == bool(used), "a service in use was locked, or an idle one was not")
+        if locks is not None:
+            self.expect({lock.instance.id for lock in locks} == wanted, "not all were locked")
+            for lock in locks:
+                self.instances[lock.instance.id].lock = lock
+            for lock in locks:
+                self.give_back(lock, outcome, twice=False)
 
     def lock(self) -> None:
         reserver = self.manager.find("s")
@@ -499,7 +532,7 @@ class ReserverMachine(RuleBasedStateMachine):
     def move_clock(self, to: float) -> None:
         step = max(0.0, to - self.clock.seconds())
         self.pass_time(step)
-        self.clock.advance(step)
+        self.attempt(self.clock.advance, step)
         self.pass_time()
 
     def pass_time(self, step: float = 0.0) -> None:

@@ -58,7 +58,7 @@ class MissingGuardTests(SynchronousTestCase):
             run_state_machine_as_test(
                 ReserverMachine,
                 settings=settings(
-                    max_examples=1500,
+                    max_examples=3000,
                     stateful_step_count=50,
                     deadline=None,
                     derandomize=True,

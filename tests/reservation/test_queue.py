@@ -272,7 +272,7 @@ class WaitingQueueTests(SynchronousTestCase):
             return spent / count
 
         few = max(secs_each(2_000, reverse) for reverse in (False, True))
-        self.assertLess(secs_each(20_000, reverse=False), 30 * few)
+        self.assertLess(secs_each(10_000, reverse=False), 30 * few)
         self.assertLess(secs_each(100_000, reverse=True), 30 * few)
 
     @given(st.data())

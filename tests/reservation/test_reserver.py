@@ -665,6 +665,19 @@ class KillTests(ReserverCase):
         self.update({"1": 1, "2": 1})
         self.assertIsNone(self.reserver.reserve_for_kill(exclude=names("12")))
 
+    def test_all_at_once(self) -> None:
+        """A whole service is locked only when nobody uses it, and nobody waits for it either."""
+        self.update({"1": 1, "2": 1}, unhealthy=["3"])
+        picky = self.wait(["1", "2"])
+        self.assertIsNone(self.reserver.reserve_all_for_kill())
+        picky.addErrback(lambda _: None)
+        picky.cancel()
+        locks = self.reserver.reserve_all_for_kill()
+        self.assertEqual({lock.instance.id for lock in locks}, names("123"))
+        waiting = self.wait()
+        locks[0].release(Outcome.NOT_KILLED)
+        self.served(waiting)
+
     def test_busy_instances_are_spared(self) -> None:
         """Unless expired, and then for as long as a request is young."""
         self.update({"1": 1})

@@ -243,29 +243,26 @@ class InstanceReserver:
         row = choose_victim(
             self._table.rows.values(), exclude, self._table.load_balancing, now, self._context.lingering_secs
         )
-        if row is None:
-            return None
-        row.lock = Lease(row.instance, now, self._unlock)
-        self._table.changed(row)
-        return row.lock
+        return None if row is None else self._lock(row, now)
 
     def reserve_all_for_kill(self) -> list[Lease] | None:
         """
         Lock all instances, in order to end the service. Which of them had better be killed first does not matter here.
 
         @return: leases as C{reserve_for_kill} gives them; C{None}, and nothing is locked, if any instance is in use or
-            locked already.
+            locked already, or somebody waits.
         """
-        rows = self._table.rows.values()
-        if self._closed or self.retired or any(row.leases or row.lock is not None for row in rows):
+        rows = list(self._table.rows.values())
+        in_use = self._queue.waiting or any(row.leases or row.lock is not None for row in rows)
+        if self._closed or self.retired or in_use:
             return None
         now = self._seconds()
-        leases = []
-        for row in [row for row in rows if row.reported and not row.killed]:
-            row.lock = Lease(row.instance, now, self._unlock)
-            self._table.changed(row)
-            leases.append(row.lock)
-        return leases
+        return [self._lock(row, now) for row in rows if row.reported and not row.killed]
+
+    def _lock(self, row: InstanceSlots, now: float) -> Lease:
+        row.lock = Lease(row.instance, now, self._unlock)
+        self._table.changed(row)
+        return row.lock
 
     def _unlock(self, lease: Lease, outcome: Outcome) -> None:
         row = self._table.rows[lease.instance.id]

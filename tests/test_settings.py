@@ -1,5 +1,7 @@
 """Tests for L{waiter.settings}."""
 
+import os
+import pwd
 from pathlib import Path
 
 from hypothesis import given
@@ -61,9 +63,32 @@ class ReadSettingsTests(SynchronousTestCase):
 
     def test_variableThatDoesNotHoldIsRefused(self):
         self.assertIn("cluster.name", self.refusal(environment={"WAITER_CLUSTER_NAME": "../etc"}))
+        self.assertIn("listen.http: must be a list", self.refusal(environment={"WAITER_LISTEN_HTTP": "unix:/a"}))
 
     def test_sectionThatIsNotATableIsRefused(self):
         self.assertIn("cluster: must be a table", self.refusal("cluster = 3\n", {"WAITER_CLUSTER_NAME": "a"}))
+        error = self.assertRaises(
+            SettingsError, read_settings, path=self.file("listen = 3\n"), environment={}, http=["unix:/a"]
+        )
+        self.assertIn("listen: must be a table", str(error))
+
+    def test_variablesAreWhatTheirSettingsAre(self):
+        settings, _ = read_settings(
+            environment={
+                "WAITER_CLUSTER_NAME": "2024",
+                "WAITER_AUTHENTICATOR_RUN_AS_USER": "1000",
+                "WAITER_REQUEST_LOG_PATH": "-",
+                "WAITER_REQUEST_LOG_ENABLED": "false",
+                "WAITER_REQUEST_QUEUE_TIMEOUT_MS": "5",
+                "WAITER_SCHEDULER_MEMORY_SHARE": "0.5",
+                "WAITER_SCHEDULER_PORT_RANGE": "[10, 20]",
+                "WAITER_DEFAULTS": '{"cpus": 1}',
+            }
+        )
+        self.assertEqual((settings.cluster.name, settings.authenticator.run_as_user), ("2024", "1000"))
+        self.assertEqual((settings.request_log.path, settings.request_log.enabled), ("-", False))
+        self.assertEqual((settings.request.queue_timeout_ms, settings.scheduler.memory_share), (5, 0.5))
+        self.assertEqual((settings.scheduler.port_range, settings.defaults), ((10, 20), {"cpus": 1}))
 
     def test_brokenFile(self):
         self.assertIn("is not TOML", self.refusal("[["))
@@ -84,3 +109,17 @@ class ReadSettingsTests(SynchronousTestCase):
             read_settings(environment={"WAITER_REQUEST_QUEUE_TIMEOUT_MS": value})
         except SettingsError as error:
             self.assertIn("request.queue-timeout-ms", str(error))
+
+
+class PrincipalTests(SynchronousTestCase):
+    def test_theOneUserIsTheOneWaiterRunsAsWhateverVariablesSay(self):
+        self.patch(os, "environ", {**os.environ, "LOGNAME": "somebody-else", "USER": "somebody-else"})
+        self.assertEqual(Settings().authenticator.principal, pwd.getpwuid(os.geteuid()).pw_name)
+
+    def test_aUserWithoutANameIsKnownByItsNumber(self):
+        self.patch(os, "geteuid", lambda: 2**31 - 7)
+        self.assertEqual(Settings().authenticator.principal, str(2**31 - 7))
+
+    def test_anotherCanBeSet(self):
+        settings, _ = read_settings(environment={"WAITER_AUTHENTICATOR_RUN_AS_USER": "alice"})
+        self.assertEqual(settings.authenticator.principal, "alice")

@@ -1,10 +1,9 @@
 """waiter.toml and the environment, read into typed and checked settings."""
 
 import difflib
-import getpass
 import json
 import os
-import re
+import pwd
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,7 +77,7 @@ class AuthenticatorSettings(Section):
     @property
     def principal(self) -> str:
         """The one user."""
-        return self.run_as_user or getpass.getuser()
+        return self.run_as_user or _own_user()
 
 
 class RequestSettings(Section):
@@ -214,7 +213,7 @@ def read_settings(
     tables: dict[str, Any] = {} if path is None else _read_toml(path)
     unknown = _apply_environment(tables, environment)
     if http:
-        tables.setdefault("listen", {})["http"] = list(http)
+        _table(tables, "listen", "--http")["http"] = list(http)
     if state_dir is not None:
         tables["state-dir"] = state_dir
     try:
@@ -261,21 +260,44 @@ def _apply_environment(tables: dict[str, Any], environment: Mapping[str, str]) -
             continue
         table = tables
         for key in path[:-1]:
-            table = table.setdefault(key, {})
-            if not isinstance(table, dict):
-                raise SettingsError(f"{key}: must be a table, because {variable} sets a key of it")
+            table = _table(table, key, variable)
         table[path[-1]] = _environment_value(text)
     return unknown
 
 
+def _table(tables: dict[str, Any], key: str, because: str) -> dict[str, Any]:
+    """
+    The table under C{key}, a new one if there is none.
+
+    @param because: what sets a key of it.
+    @raise SettingsError: there is something else.
+    """
+    table = tables.setdefault(key, {})
+    if not isinstance(table, dict):
+        raise SettingsError(f"{key}: must be a table, because {because} sets a key of it")
+    return table
+
+
 def _environment_value(text: str) -> Any:
-    """A JSON list, object, number or boolean is taken as such, anything else as text."""
-    if re.match(r"^\s*[\[{\d-]|^(true|false)$", text):
+    """A JSON list or object is taken as such; numbers and booleans are made of texts where the setting is one."""
+    if text.lstrip().startswith(("[", "{")):
         try:
             return json.loads(text)
         except ValueError:
             return text
     return text
+
+
+def _own_user() -> str:
+    """
+    Who this process runs as: instances run as the same. Not what C{LOGNAME} or C{USER} say, which sudo and others leave
+    as they were.
+    """
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        # A user without a name, as containers have.
+        return str(os.geteuid())
 
 
 def _explain(error: ValidationError) -> list[str]:
@@ -288,7 +310,8 @@ def _explain(error: ValidationError) -> list[str]:
             hint = f"; did you mean {near[0]}?" if near else ""
             lines.append(f"{path}: there is no such setting{hint}")
         else:
-            message = problem["msg"].removeprefix("Value error, ")
+            is_no_list = problem["type"] == "tuple_type"
+            message = "must be a list" if is_no_list else problem["msg"].removeprefix("Value error, ")
             lines.append(f"{path}: {message} (it is {problem['input']!r})" if path else message)
     return lines
 

@@ -50,6 +50,22 @@ class StateDirectoryTests(SynchronousTestCase):
         (self.path / "format").write_text("1\n")
         self.opened()
 
+    def test_formatThatIsNoTextIsRefused(self):
+        self.opened().close()
+        (self.path / "format").write_bytes(b"\xff\n")
+        error = self.assertRaises(StateDirectoryError, StateDirectory(self.path).open)
+        self.assertIn("has format", str(error))
+
+    def test_secretThatCanBeGuessedIsRefusedAndUntouched(self):
+        self.opened().close()
+        (self.path / "secret").write_bytes(b"")
+        error = self.assertRaises(StateDirectoryError, StateDirectory(self.path).open)
+        self.assertIn("secret has 0 bytes", str(error))
+        self.assertEqual((self.path / "secret").read_bytes(), b"")
+        # Nothing is held by the one that was refused.
+        (self.path / "secret").unlink()
+        self.opened()
+
     def test_unusablePath(self):
         self.path.parent.mkdir(parents=True)
         self.path.write_text("a file")

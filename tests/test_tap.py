@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 from twisted.python.usage import UsageError
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from waiter.tap import Options, makeService
+from waiter.telemetry.request_log import RequestRecord
 
 
 class OptionsTests(SynchronousTestCase):
@@ -43,11 +44,18 @@ class OptionsTests(SynchronousTestCase):
         self.assertRaises(UsageError, self.parsed, "--nonsense")
 
 
+def make_service(case, *arguments, settings=""):
+    """The service of these arguments and settings, with a state directory that is not there yet."""
+    path = Path(case.mktemp())
+    path.write_text(settings)
+    options = Options()
+    options.parseOptions(["--state-dir", case.mktemp(), "--settings", str(path), *arguments])
+    return makeService(options)
+
+
 class MakeServiceTests(SynchronousTestCase):
-    def make(self, *arguments):
-        options = Options()
-        options.parseOptions(["--state-dir", self.mktemp(), *arguments])
-        return makeService(options)
+    def make(self, *arguments, settings=""):
+        return make_service(self, *arguments, settings=settings)
 
     def test_treeIsInStartingOrderAndNothingIsOpened(self):
         root = self.make()
@@ -69,3 +77,22 @@ class MakeServiceTests(SynchronousTestCase):
     def test_endpointThatIsNoneIsRefused(self):
         error = self.assertRaises(SystemExit, self.make, "--http", "tcp:http:port")
         self.assertIn("tcp:http:port", str(error))
+
+    def test_settingsThatNoRouterCanWorkWithAreRefusedWithTheirName(self):
+        for settings, words in [
+            ('[listen]\nhostnames = ["a b"]\n', "listen.hostnames: 'a b' is no host name"),
+            ('[defaults]\ncpus = "many"\n', "defaults: the defaults for services do not hold: cpus must be"),
+            ("[defaults]\nnonsense = 1\n", "defaults: the defaults for services do not hold: nonsense is not"),
+        ]:
+            error = self.assertRaises(SystemExit, self.make, settings=settings)
+            self.assertIn(f"waiter: {words}", str(error))
+
+
+class RequestLogTests(TestCase):
+    async def test_theRequestLogIsWhereTheSettingsSay(self):
+        path = Path(self.mktemp())
+        root = make_service(self, settings=f'[request-log]\npath = "{path}"\n')
+        request_log = root.getServiceNamed("request-log")
+        request_log.write(RequestRecord())
+        await request_log.stopService()
+        self.assertEqual(path.read_text(), "{}\n")

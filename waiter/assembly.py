@@ -4,9 +4,11 @@ import atexit
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.application.service import IService, Service
@@ -73,13 +75,12 @@ class WaiterService(OrderedService):
 
 
 class Ready(Service):
-    """The last to start: says where Waiter is."""
+    """The last to start: says that requests are answered now."""
 
     _log = Logger()
 
-    def __init__(self, listening: ListeningService, unknown_variables: Sequence[str]) -> None:
+    def __init__(self, unknown_variables: Sequence[str]) -> None:
         self.setName("announcement")
-        self._listening = listening
         self._unknown_variables = unknown_variables
 
     def startService(self) -> None:
@@ -90,9 +91,7 @@ class Ready(Service):
                 "These environment variables are no settings and are ignored: {names}",
                 names=", ".join(self._unknown_variables),
             )
-        self._log.info(
-            "Waiter is ready on {addresses}", addresses=", ".join(str(address) for address in self._listening.addresses)
-        )
+        self._log.info("Waiter is ready")
 
 
 def assemble(
@@ -105,23 +104,25 @@ def assemble(
     """
     Build the tree of services, in starting order. Nothing is opened, bound or started.
 
-    @raise SettingsError: the settings contradict each other.
+    @raise SettingsError: the settings contradict each other, or one of them does not hold.
     """
     refuse_strangers(settings)
     identity = make_identity(settings, wall())
-    hosts = own_hosts(identity.hostnames)
+    with _setting("listen.hostnames"):
+        hosts = own_hosts(identity.hostnames)
     principal = settings.authenticator.principal
 
     state_directory = StateDirectory(settings.state_path)
     store = SQLiteStore(reactor, state_directory.database)
-    services = ServiceCatalog(
-        store,
-        prefix=settings.cluster.service_prefix,
-        defaults=settings.defaults,
-        constraints=Constraints(
-            cmd_length=settings.constraints.cmd_length, cpus=settings.constraints.cpus, mem=settings.constraints.mem
-        ),
-    )
+    with _setting("defaults"):
+        services = ServiceCatalog(
+            store,
+            prefix=settings.cluster.service_prefix,
+            defaults=settings.defaults,
+            constraints=Constraints(
+                cmd_length=settings.constraints.cmd_length, cpus=settings.constraints.cpus, mem=settings.constraints.mem
+            ),
+        )
 
     probe = HealthProbe(reactor, timeout_secs=settings.scheduler.health_check_timeout_ms / 1000)
     scheduler = LocalScheduler(
@@ -266,6 +267,7 @@ def assemble(
         own_hosts=hosts,
         limits=limits,
         password=password,
+        wall=wall,
     )
     listening = ListeningService(reactor, settings.listen.http, frontend)
     metrics_collection = Periodic(
@@ -294,7 +296,7 @@ def assemble(
         request_log,
         metrics_collection,
         Router(listening, frontend, backends, drain_timeout_secs=settings.listen.drain_timeout_secs),
-        Ready(listening, unknown_variables),
+        Ready(unknown_variables),
     ):
         service.setServiceParent(root)
     return root
@@ -333,10 +335,20 @@ def make_identity(settings: Settings, now: float) -> Identity:
     )
 
 
-def _request_log_path(settings: Settings, state_directory: StateDirectory) -> Any:
+@contextmanager
+def _setting(name: str) -> Iterator[None]:
+    """Whoever finds in here that a value does not hold means this setting."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
+
+
+def _request_log_path(settings: Settings, state_directory: StateDirectory) -> Path | None:
     if not settings.request_log.enabled:
         return None
-    return state_directory.request_log if settings.request_log.path is None else settings.request_log.path
+    path = settings.request_log.path
+    return state_directory.request_log if path is None else Path(path).absolute()
 
 
 def _in_thread(reactor: Any, call: Callable[..., T], *arguments: Any) -> Deferred[T]:

@@ -9,6 +9,8 @@ from twisted.application.service import Service
 
 FORMAT = 1
 
+_SECRET_BYTES = 32
+
 
 class StateDirectoryError(Exception):
     """The state directory cannot be used; the text says why and what to do."""
@@ -59,7 +61,8 @@ class StateDirectory(Service):
         """
         Create what is missing, lock it and read the secret. May be called again while it is open.
 
-        @raise StateDirectoryError: it cannot be written, another server holds it, or a newer Waiter wrote it.
+        @raise StateDirectoryError: it cannot be written, another server holds it, a newer Waiter wrote it, or its secret is
+            none.
         """
         if self._lock is not None:
             return
@@ -119,7 +122,7 @@ class StateDirectory(Service):
         if not path.exists():
             _write_durably(path, f"{FORMAT}\n".encode(), 0o600)
             return
-        text = path.read_text().strip()
+        text = path.read_text(errors="backslashreplace").strip()
         if text != str(FORMAT):
             raise StateDirectoryError(
                 f"{self.path} has format {text}, and this Waiter knows format {FORMAT} only. "
@@ -129,8 +132,14 @@ class StateDirectory(Service):
     def _read_secret(self) -> bytes:
         path = self.path / "secret"
         if not path.exists():
-            _write_durably(path, secrets.token_bytes(32), 0o600)
-        return path.read_bytes()
+            _write_durably(path, secrets.token_bytes(_SECRET_BYTES), 0o600)
+        secret = path.read_bytes()
+        if len(secret) < _SECRET_BYTES:
+            raise StateDirectoryError(
+                f"{path}: the secret has {len(secret)} bytes instead of {_SECRET_BYTES}, so that it could be guessed. "
+                "Put the right one back, or remove it to get a new one."
+            )
+        return secret
 
 
 def _user() -> str:

@@ -92,6 +92,9 @@ class FilterTests(SynchronousTestCase):
             r"(\w|a)*b",
         ):
             self.assertRaises(BadRequest, service_filter({"name": [pattern]}), long)
+        # More steps than a float can count.
+        longest = make_service(version="a" * 2048)
+        self.assertRaises(BadRequest, service_filter({"version": ["a*" * 250]}), longest)
 
     def test_costlyExpressionsThatAreLetThroughEndSoon(self):
         # The longest of what passes: each bound is reached by one of them.
@@ -100,6 +103,19 @@ class FilterTests(SynchronousTestCase):
             began = time.monotonic()
             self.assertFalse(service_filter({"name": [pattern]})(service))
             self.assertLess(time.monotonic() - began, 10, pattern)
+
+    def test_manyExpressionsThatTogetherCouldTakeForEverAreRefused(self):
+        # Each alone is let through.
+        long = make_service(name="a" * 100 + "!")
+        several = [f".*.*.*b{number}" for number in range(10)]
+        self.assertFalse(service_filter({"name": several})(long))
+        wanted = service_filter({"name": several * 100})
+        self.assertRaises(BadRequest, wanted, long)
+        # What one service has cost is not held against the next.
+        short = make_service(name="a")
+        self.assertFalse(wanted(short))
+        wanted = service_filter({"name": several})
+        self.assertEqual([wanted(long) for _ in range(100)], [False] * 100)
 
     def test_costlyExpressionsMatchThemselves(self):
         self.assertTrue(service_filter({"name": ["(a+)+b"]})(make_service(name="(a+)+b")))

@@ -16,7 +16,8 @@ Matcher = Callable[[str], bool]
 Filter = Callable[[Service], bool]
 
 _MAX_PATTERN_LENGTH = 500
-_MAX_STEPS = 2_000_000
+# Of all patterns on one service: some tenths of a second at the worst.
+_MAX_STEPS = 5_000_000
 
 # What stands for one letter of the text; what is left of a pattern without it decides on the cost of matching.
 _LETTER = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
@@ -33,22 +34,53 @@ def service_filter(given: Arguments) -> Filter:
     C{star-mode} is something else than C{all}. Of several values for a key one must match, and all keys must. An empty
     C{run-as-user} filters nothing.
 
-    @raise BadRequest: a value is a regular expression that could take very long.
+    The filter raises a C{BadRequest} when the regular expressions could take very long on a service.
     """
     star_means_any = given.get("star-mode", ("all",))[0] in {"", "all"}
+    effort = _Effort()
     conditions = [
-        _condition(key, values, star_means_any=star_means_any)
+        _condition(key, values, effort, star_means_any=star_means_any)
         for key, values in given.items()
         if key.partition(".")[0] in PARAMETERS and (key != "run-as-user" or any(values))
     ]
     # A service that was described by headers has no source token, so no name of one matches.
     if any(given.get("token", ())) or any(given.get("token-version", ())):
         return lambda _: False
-    return lambda service: all(condition(service) for condition in conditions)
+
+    def wanted(service: Service) -> bool:
+        effort.steps = 0
+        return all(condition(service) for condition in conditions)
+
+    return wanted
 
 
-def _condition(key: str, values: Sequence[str], *, star_means_any: bool) -> Filter:
-    matchers = [_matcher(key, value, star_means_any=star_means_any) for value in values]
+class _Effort:
+    """
+    What finding out about one service may cost.
+
+    @ivar steps: how many steps it has taken at most, so far.
+    """
+
+    def __init__(self) -> None:
+        self.steps: float = 0
+
+    def spend(self, key: str, pattern: str, length: int) -> None:
+        """
+        Count a pattern's being tried on a text of C{length}.
+
+        @raise BadRequest: that would be too much.
+        """
+        self.steps += _steps(pattern, length)
+        if self.steps > _MAX_STEPS:
+            raise BadRequest(
+                f"The pattern for {key} is too complicated: use fewer repeats and fewer patterns, do not repeat groups, and "
+                "leave out (?...).",
+                details={"parameter": key, "pattern": pattern},
+            )
+
+
+def _condition(key: str, values: Sequence[str], effort: _Effort, *, star_means_any: bool) -> Filter:
+    matchers = [_matcher(key, value, effort, star_means_any=star_means_any) for value in values]
 
     def matches(service: Service) -> bool:
         texts = _texts(service.description, key)
@@ -57,7 +89,7 @@ def _condition(key: str, values: Sequence[str], *, star_means_any: bool) -> Filt
     return matches
 
 
-def _matcher(key: str, wanted: str, *, star_means_any: bool) -> Matcher:
+def _matcher(key: str, wanted: str, effort: _Effort, *, star_means_any: bool) -> Matcher:
     if wanted == "*":
         return bool if star_means_any else "*".__eq__
     try:
@@ -70,11 +102,7 @@ def _matcher(key: str, wanted: str, *, star_means_any: bool) -> Matcher:
     def matches(text: str) -> bool:
         if text == wanted:
             return True
-        if _steps(wanted, len(text)) > _MAX_STEPS:
-            raise BadRequest(
-                f"The pattern for {key} is too complicated: use fewer repeats, do not repeat groups, and leave out (?...).",
-                details={"parameter": key, "pattern": wanted},
-            )
+        effort.spend(key, wanted, len(text))
         return pattern.fullmatch(text) is not None
 
     return matches

@@ -17,11 +17,20 @@ from waiter.router.limits import Limits
 from waiter.router.request import Request
 
 _PIECE = 4096
+_LARGE_PIECE = 65536
 _NO_BYTES = b"\0"
+# The end of the piece is one of them.
+_AFTER_ZERO = (b"", b"0", b";", b"\r")
 # The parser knows these for the sake of other protocols.
 _NOT_HTTP = frozenset(
     b"ANNOUNCE DESCRIBE FLUSH GET_PARAMETER PAUSE PLAY PRI RECORD REDIRECT SET_PARAMETER SETUP SOURCE TEARDOWN".split()
 )
+
+# Note [Small pieces]
+#
+# The parser cannot be stopped, so whatever requests are in what it is fed come to be at once. It is therefore fed no more
+# than a few at a time: 4 KiB. Inside a body there are none. A body of known length is not fed at all. A chunked body is fed
+# in larger pieces as long as they cannot contain its end: the last chunk begins with zeros at the beginning of a line.
 
 # Note [Two parsers]
 #
@@ -58,6 +67,8 @@ class RequestReader:
         self._piece_bytes = 0
         self._trailer_bytes = 0
         self._left: int | None = None
+        # The last chunk may have begun. If it has, no more of the body comes.
+        self._ending = False
         self._last: Request | None = None
         self._heads = 0
         self.current: Request | None = None
@@ -78,7 +89,9 @@ class RequestReader:
     @property
     def room(self) -> int:
         """How many bytes may be fed at once."""
-        return _PIECE if self._left is None else self._left
+        if self._left is not None:
+            return self._left
+        return _PIECE if self.current is None else _LARGE_PIECE
 
     def repeated(self, data: bytes) -> Request | None:
         """
@@ -112,8 +125,8 @@ class RequestReader:
         Read on.
 
         @param data: at most C{room} bytes.
-        @return: those of them that were not read, because they follow a request that was to change the protocol. If it does
-            not, they are to be fed again.
+        @return: those of them that were not read. They are to be fed again; but if they follow a request that was to change
+            the protocol, only when it did not.
         @raise WaiterError: the client cannot be understood. Nothing more can be read.
         """
         if self.ended:
@@ -125,9 +138,15 @@ class RequestReader:
                 self._parser = HttpRequestParser(self)
                 self.on_message_complete()
             return b""
+        rest = b""
+        ending = _may_end(data)
+        if len(data) > _PIECE and (ending or self._ending):
+            data, rest = data[:_PIECE], data[_PIECE:]
+            ending = _may_end(data)
         fresh = self.between
         self._heads = 0
-        rest = self._parse(data)
+        rest = self._parse(data) + rest
+        self._ending = self._ending or ending
         if self.in_head:
             # A part of the first piece may have belonged to the message before.
             if self._head_bytes > self._limits.head_bytes + _PIECE:
@@ -183,6 +202,7 @@ class RequestReader:
         self._last = request = Request(method, target, headers)
         self._heads += 1
         self._trailer_bytes = 0
+        self._ending = False
         self.in_head = False
         if self._parser.should_upgrade():
             # The parser takes the request to end here, even if a body follows.
@@ -201,6 +221,7 @@ class RequestReader:
                 request.body.append(data)
         if self._left is not None:
             self._left -= len(data)
+        self._ending = False
 
     def on_message_complete(self) -> None:
         """The end of a request."""
@@ -275,6 +296,16 @@ class _Targets:
 
     def __init__(self, targets: list[bytes]) -> None:
         self.on_url = targets.append
+
+
+def _may_end(data: bytes) -> bool:
+    """Whether the last chunk of a chunked body may begin in C{data}, or where it ends (Note [Small pieces])."""
+    at = data.find(b"\r\n0")
+    while at >= 0:
+        if data[at + 3 : at + 4] in _AFTER_ZERO:
+            return True
+        at = data.find(b"\r\n0", at + 1)
+    return data.endswith((b"\r", b"\r\n"))
 
 
 def _refusal(error: HttpParserError) -> WaiterError:

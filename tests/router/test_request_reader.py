@@ -1,0 +1,161 @@
+"""From bytes to requests."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.router.world import chunked, get, head, ok, post
+from waiter.errors import WaiterError
+from waiter.router.limits import Limits
+from waiter.router.request_reader import RequestReader
+
+CHUNKED = head(b"PUT / HTTP/1.1", b"Host: app.example", b"Transfer-Encoding: chunked")
+
+
+def read(stream, *, segments=None):
+    """The requests in a stream, and the most that came of one piece."""
+    arrived = []
+    reader = RequestReader(Limits(), arrived.append)
+    most = 0
+    for segment in segments or [stream]:
+        pending = segment
+        while pending:
+            before = len(arrived)
+            room = reader.room
+            rest = reader.feed(pending[:room])
+            pending = rest + pending[room:]
+            most = max(most, len(arrived) - before)
+    return arrived, most
+
+
+def bodies(requests):
+    return [(request.target, b"".join(request.body), request.complete) for request in requests]
+
+
+class PieceTests(SynchronousTestCase):
+    """Nobody can make more requests come to be at once than fit into 4 KiB."""
+
+    MOST = 4096 // len(get())
+    AHEAD = get() * 5000
+
+    def test_alone(self):
+        requests, most = read(self.AHEAD)
+        self.assertEqual(len(requests), 5000)
+        self.assertLessEqual(most, self.MOST + 1)
+
+    def test_behindBodies(self):
+        for body in (
+            chunked(b"x" * 200000),
+            chunked(),
+            b"1\r\nx\r\n000;a=b\r\n\r\n",
+            chunked(b"x" * 100000, trailers=[b"X: " + b"y" * 5000, b"Z: " + b"z" * 20000]),
+            chunked(b"\r\n0\r\n\r\n" * 10000, b"\r\n0" * 5000, b"0" * 5000),
+            chunked(*[b"x" * 65000] * 5),
+        ):
+            requests, most = read(CHUNKED + body + self.AHEAD)
+            self.assertEqual(len(requests), 5001)
+            self.assertLessEqual(most, self.MOST + 1)
+        requests, most = read(post(b"x" * 200000) + self.AHEAD)
+        self.assertEqual(len(requests), 5001)
+        self.assertLessEqual(most, self.MOST + 1)
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        st.lists(st.binary(max_size=30) | st.integers(1, 70000).map(bytes) | st.just(b"\r\n0\r\n"), max_size=5),
+        st.lists(st.integers(0, 200000), max_size=4),
+    )
+    def test_howeverItIsCut(self, chunks, cuts):
+        body = chunked(*[chunk for chunk in chunks if chunk])
+        stream = CHUNKED + body + self.AHEAD[: len(get()) * 1000]
+        places = sorted({cut % len(stream) for cut in cuts} - {0})
+        segments = [stream[a:b] for a, b in zip([0, *places], [*places, len(stream)], strict=True)]
+        requests, most = read(stream, segments=segments)
+        self.assertEqual(b"".join(requests[0].body), b"".join(chunks))
+        self.assertEqual(len(requests), 1001)
+        self.assertLessEqual(most, self.MOST + 1)
+
+
+class RepeatedTests(SynchronousTestCase):
+    def reader(self, *requests):
+        arrived = []
+        reader = RequestReader(Limits(), arrived.append)
+        for request in requests:
+            self.assertEqual(reader.feed(request), b"")
+        return reader, arrived
+
+    def test_sameHeaders(self):
+        """A request with the headers of the one before is recognised, whatever its method and target."""
+        reader, (first,) = self.reader(get(b"/1", b"X: y"))
+        for method, target in ((b"GET", b"/2?a"), (b"DELETE", b"/3"), (b"MKCOL", b"/"), (b"GET", b"/")):
+            request = reader.repeated(get(target, b"X: y").replace(b"GET", method))
+            self.assertEqual((request.method, request.target, request.complete), (method, target, True))
+            self.assertIs(request.headers, first.headers)
+
+    def test_whatIsNot(self):
+        """Anything else is not, and is read as if nothing had been tried."""
+        for data in (
+            get(b"/", b"X: z"),
+            get(b"/", b"x: y"),
+            get(b"/"),
+            get(b"/", b"X: y")[:-1],
+            get(b"/", b"X: y") * 2,
+            get(b"/", b"X: y") + b"\r\n",
+            get(b"/", b"X: y", version=b"1.0"),
+            get(b"http://app.example/", b"X: y"),
+            get(b"/#f", b"X: y"),
+            b"\r\n" + get(b"/", b"X: y"),
+            get(b"/a b", b"X: y"),
+            get(b"/\x00", b"X: y"),
+            get(b"/\n", b"X: y"),
+            get(b"/", b"X: y").replace(b"GET", b"FOO"),
+            get(b"/", b"X: y").replace(b"GET", b"CONNECT"),
+            get(b"/", b"X: y").replace(b"GET", b"DESCRIBE"),
+            get(b"/", b"X: y").replace(b" HTTP", b"  HTTP"),
+            b"",
+            b"\r\n\r\n",
+        ):
+            plain, plain_arrived = self.reader()
+            expected = self.outcome(plain, plain_arrived, data)
+            reader, arrived = self.reader(get(b"/", b"X: y"))
+            arrived.clear()
+            request = reader.repeated(data)
+            if b"  HTTP" in data:
+                self.assertEqual(request.target, b"/")
+                continue
+            self.assertIsNone(request, data)
+            self.assertEqual(self.outcome(reader, arrived, data), expected)
+
+    def outcome(self, reader, arrived, data):
+        try:
+            reader.feed(data)
+        except WaiterError as error:
+            return str(error)
+        return bodies(arrived)
+
+    def test_neverRemembered(self):
+        """Requests with a body, of HTTP/1.0, that are the last or that want another protocol."""
+        for request in (
+            post(b"x"),
+            CHUNKED + chunked(b"x"),
+            get(b"/", version=b"1.0"),
+            get(b"/", b"Connection: keep-alive", version=b"1.0"),
+            get(b"/", b"Connection: close"),
+            get(b"/", b"Connection: upgrade", b"Upgrade: websocket"),
+            get(b"/", b"Connection: upgrade", b"Upgrade: h2c"),
+            b"\r\n" + get(),
+            get() * 2,
+        ):
+            reader, _ = self.reader(request)
+            self.assertIsNone(reader.repeated(request), request)
+            self.assertIsNone(reader.repeated(get()), request)
+
+    def test_theLastOneIsRemembered(self):
+        """Others in between do not matter, but for the memory."""
+        reader, _ = self.reader(get(b"/", b"A: 1"), post(b"x"), get(b"/", b"B: 1"))
+        self.assertIsNone(reader.repeated(get(b"/", b"A: 1")))
+        self.assertIsNotNone(reader.repeated(get(b"/", b"B: 1")))
+
+    def test_answersAreNoRequests(self):
+        """Nor is anything else that happens to end alike."""
+        reader, _ = self.reader(get())
+        self.assertIsNone(reader.repeated(ok()))

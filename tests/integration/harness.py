@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,13 +12,11 @@ import attrs
 import psutil
 import treq
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-READY = b"Waiter is ready"
+READY = "Waiter is ready"
 HTTP_SERVER = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
 
 
@@ -67,26 +66,6 @@ class Answer:
         return None if values is None else values[0]
 
 
-class _Server(ProcessProtocol):
-    def __init__(self):
-        self.output = b""
-        self.ready = Deferred()
-        self.ended = Deferred()
-
-    def childDataReceived(self, childFD, data):
-        self.output += data
-        if READY in self.output and not self.ready.called:
-            self.ready.callback(None)
-
-    def processExited(self, reason):
-        """Nothing: C{processEnded} comes when the output is complete."""
-
-    def processEnded(self, reason):
-        self.ended.callback(reason.value)
-        if not self.ready.called:
-            self.ready.errback(AssertionError(f"Waiter did not start:\n{self.output.decode()}"))
-
-
 class RunningWaiter:
     """
     One C{twistd -n waiter} process on a free port, with a state directory of its own.
@@ -106,12 +85,11 @@ class RunningWaiter:
         self._arguments = arguments
         self._environment = environment or {}
         self._agent = Agent(reactor, HTTPConnectionPool(reactor, persistent=False))
-        self._server = None
+        self._log = Path(case.mktemp()).absolute()
         self._process = None
 
     async def start(self):
         """Start it; returns when it is ready. It is stopped, with everything it started, when the test ends."""
-        self._server = _Server()
         scripts = Path(sys.executable).parent
         command = [str(scripts / self._program[0]), *self._program[1:], "waiter"]
         command += ["--http", f"tcp:{self.port}:interface=127.0.0.1", "--state-dir", str(self.state), *self._arguments]
@@ -120,10 +98,19 @@ class RunningWaiter:
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             **self._environment,
         }
-        self._process = reactor.spawnProcess(self._server, command[0], command, environment)
+        # Not the reactor's spawnProcess: under uvloop it notices neither the end of a child nor that of its output in time.
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.case.addCleanup(self._clean_up)
-        await self._server.ready
+        await until(self._started, lambda started: started)
         return self
+
+    async def _started(self):
+        ended = self._process.poll() is not None
+        output = self.output
+        if ended:
+            raise AssertionError(f"Waiter did not start:\n{output}")
+        return READY in output
 
     @property
     def pid(self):
@@ -131,16 +118,19 @@ class RunningWaiter:
 
     @property
     def output(self):
-        return self._server.output.decode(errors="replace")
+        return self._log.read_text(errors="replace")
 
     async def stop(self, sent=signal.SIGINT):
         """
-        Send a signal; returns how the process ended when it has.
+        Send a signal; returns the exit status when the process has ended.
 
-        After an orderly stop twistd ends itself with the signal it got.
+        After an orderly stop twistd ends itself with the signal it got: the status is its number, negative.
         """
-        self._process.signalProcess(sent)
-        return await self._server.ended
+        self._process.send_signal(sent)
+        return await until(self._ended, lambda status: status is not None, within_secs=60)
+
+    async def _ended(self):
+        return self._process.poll()
 
     async def request(self, path="/", *, method="GET", headers=None, data=None):
         """Send a request and read the answer."""
@@ -183,7 +173,7 @@ class RunningWaiter:
         return self.instance_processes()
 
     async def _clean_up(self):
-        if not self._server.ended.called:
+        if self._process.poll() is None:
             await self.stop(signal.SIGKILL)
         for process in self.instance_processes():
             process.kill()

@@ -3,8 +3,10 @@
 import attrs
 from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers
 
 from tests.admin.support import NOON, Api, Reserver, make_instance, make_service, running
+from waiter.admin.resolving import waiter_headers
 from waiter.errors import ServiceUnavailable
 from waiter.model.instance import Flag
 from waiter.model.load import ServiceLoad
@@ -349,6 +351,12 @@ class ServiceIdTests(SynchronousTestCase):
             self.assertEqual(
                 sorted(headers), [(b"x-waiter-cmd", b"./run"), (b"x-waiter-mem", b"1"), (b"x-waiter-mem", b"2")]
             )
+
+    def test_blanksAfterAValueAreNoPartOfIt(self):
+        # They are not when the request is for the service itself.
+        headers = Headers()
+        headers.addRawHeader(b"X-Waiter-Cmd", b"./run \t ")
+        self.assertEqual(waiter_headers(headers), ((b"x-waiter-cmd", b"./run"),))
 
     def test_requestForNoServiceIsRefusedAsElsewhere(self):
         answer = Api().ask(self, "/service-id", headers={"accept": "application/json"})

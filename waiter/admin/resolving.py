@@ -1,6 +1,7 @@
 """Which service a request would be for."""
 
 from twisted.internet.defer import Deferred
+from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
 from waiter.admin.endpoint import Answer, Routes, text_answer
@@ -16,12 +17,7 @@ def resolving_routes(parts: Parts) -> Routes:
 
         @raise WaiterError: there is no such service, or the caller may not use it.
         """
-        headers = tuple(
-            (name.lower(), value)
-            for name, values in request.requestHeaders.getAllRawHeaders()
-            if name.lower().startswith(b"x-waiter-")
-            for value in values
-        )
+        headers = waiter_headers(request.requestHeaders)
         resolved = parts.resolver.resolve(request.getHeader(b"host") or b"", headers)
         descriptor = await resolved if isinstance(resolved, Deferred) else resolved
         return text_answer(descriptor.service.id)
@@ -30,3 +26,16 @@ def resolving_routes(parts: Parts) -> Routes:
     routes.add("/service-id", service_id, methods=None)
     routes.add("/app-name", service_id, methods=None)
     return routes
+
+
+def waiter_headers(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
+    """
+    The C{x-waiter-*} headers as a request for a service has them: names in lower case, values without the blanks that may
+    follow them.
+    """
+    return tuple(
+        (name.lower(), value.rstrip(b" \t"))
+        for name, values in headers.getAllRawHeaders()
+        if name.lower().startswith(b"x-waiter-")
+        for value in values
+    )

@@ -11,11 +11,18 @@ from waiter.model.frozen import FrozenDict
 
 # Counts and durations beyond this help nobody, and keep arithmetic, timers and JSON readers out of trouble.
 _LARGEST = 2**31 - 1
+_LONGEST_VERSION = 2048
 
 
 def outside_name(name: str) -> str:
     """C{concurrency_level} is C{concurrency-level} in headers, tokens and JSON."""
     return name.replace("_", "-")
+
+
+def _only_short(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _LONGEST_VERSION:
+        raise wrong(f"version must have at most {_LONGEST_VERSION} characters.")
+    return value
 
 
 def _only_http1(value: Any, info: ValidationInfo) -> Any:
@@ -76,8 +83,8 @@ class ServiceDescription(BaseModel):
     run_as_user: Annotated[User, Says("run-as-user must be a non-empty string of at most 256 characters.")] = Field(
         description="The user that runs the instances; with headers, the caller if not given."
     )
-    version: Annotated[Word, Says("version must be a non-empty string.")] = Field(
-        max_length=2048, description="Any text; another version is another service."
+    version: Annotated[Word, BeforeValidator(_only_short), Says("version must be a non-empty string.")] = Field(
+        max_length=_LONGEST_VERSION, description="Any text; another version is another service."
     )
 
     allowed_params: Annotated[VariableNames, Says("allowed-params is invalid.")] = Field(
@@ -123,7 +130,7 @@ class ServiceDescription(BaseModel):
         Proto | None, Says("health-check-proto, when provided, must be one of http or https.")
     ] = Field(None, description="The protocol of the check; backend-proto if not given.")
     health_check_url: Annotated[
-        Path, Says("health-check-url must be a non-empty string that begins with / and contains no spaces.")
+        Path, Says("health-check-url must begin with / and have at most 2048 ASCII characters and no spaces.")
     ] = Field("/status", description="The path that answers 2xx when an instance is healthy.")
     idle_timeout_mins: Annotated[
         Number, Says("idle-timeout-mins must be a number in the range [0, 43200].", overridable=True)
@@ -160,7 +167,7 @@ class ServiceDescription(BaseModel):
         ),
     ] = Field(
         None,
-        description="The group its metrics are counted in; instances find it in WAITER_METRIC_GROUP.",
+        description="A word for grouping metrics, which instances find in WAITER_METRIC_GROUP.",
     )
     min_instances: Annotated[Integer, Says("min-instances must be between 0 and 2000.", overridable=True)] = Field(
         1, ge=0, le=2000, description="Never fewer instances than this while in use."
@@ -172,7 +179,7 @@ class ServiceDescription(BaseModel):
         Field(None, description="May be given, and is then the same as run-as-user.")
     )
     permitted_user: Annotated[User, Says("permitted-user must be a non-empty string of at most 256 characters.")] = (
-        Field("*", description="Who may send requests; * for everybody.")
+        Field("*", description="Who may send requests, * for everybody; with headers, the caller if not given.")
     )
     ports: Annotated[Integer, Says("ports must be an integer in the range [1, 10].")] = Field(
         1, ge=1, le=10, description="How many ports an instance gets, as PORT0, PORT1, ..."

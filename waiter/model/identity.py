@@ -29,4 +29,7 @@ class Identity:
     @property
     def url(self) -> str:
         """Where other routers and people find it."""
-        return f"http://{self.hostnames[0]}:{self.port}"
+        name = self.hostnames[0]
+        return (
+            f"http://[{name}]:{self.port}" if ":" in name and not name.startswith("[") else f"http://{name}:{self.port}"
+        )

@@ -225,7 +225,7 @@ class AdoptionTests(World, TestCase):
         return waiting
 
     async def test_aProcessThatOnlyHasTheSameNumberIsNotTouched(self):
-        bystander = subprocess.Popen(["/bin/sleep", "3600"])  # noqa: ASYNC220 - nothing waits for it
+        bystander = subprocess.Popen(["/bin/sleep", "3600"])
         self.addCleanup(bystander.wait)
         self.addCleanup(bystander.kill)
         service = self.service()
@@ -324,7 +324,7 @@ class KilledServerTests(World, TestCase):
         self.addCleanup(self.assert_nothing_left)
 
     async def test_instancesOutliveAServerThatIsKilledAndServeUnderTheNext(self):
-        server = subprocess.Popen(  # noqa: ASYNC220 - nothing waits for it
+        server = subprocess.Popen(
             [sys.executable, "-c", SERVER_PROGRAM, str(self.directory)],
             cwd=Path(__file__).parents[3],
             stdout=subprocess.PIPE,

@@ -113,7 +113,7 @@ class WatchingTests(TestCase):
     timeout = 20
 
     async def test_theEndOfAProcessIsNoticed(self):
-        child = subprocess.Popen(["/bin/sleep", "3600"])  # noqa: ASYNC220 - nothing waits for it
+        child = subprocess.Popen(["/bin/sleep", "3600"])
         ended = Deferred()
         watch = PidWatch(reactor, child.pid, lambda: ended.callback(None))
         watch.signal(signal.SIGKILL)

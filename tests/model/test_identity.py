@@ -7,8 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from waiter.model.identity import Identity
 
 
-def identity(*hostnames):
-    return Identity(router_id="r", cluster="c", version="1", hostnames=hostnames, port=9091, started_at=0.0)
+def identity(*hostnames, port=9091):
+    return Identity(router_id="r", cluster="c", version="1", hostnames=hostnames, port=port, started_at=0.0)
 
 
 class URLTests(SynchronousTestCase):
@@ -20,3 +20,6 @@ class URLTests(SynchronousTestCase):
             url = identity(name).url
             self.assertEqual(url, "http://[fd00::1]:9091")
             self.assertEqual((urlsplit(url).hostname, urlsplit(url).port), ("fd00::1", 9091))
+
+    def test_withoutAPortThereIsNoneInTheURL(self):
+        self.assertEqual(identity("localhost", port=0).url, "http://localhost")

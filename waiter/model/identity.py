@@ -10,7 +10,7 @@ class Identity:
 
     @ivar router_id: unique among the routers of a cluster, new at each start.
     @ivar hostnames: the hosts under which requests are for Waiter itself.
-    @ivar port: the first port it listens on.
+    @ivar port: the first port it listens on; 0 if there is none, as with a UNIX socket.
     @ivar started_at: seconds since the epoch.
     """
 
@@ -30,6 +30,5 @@ class Identity:
     def url(self) -> str:
         """Where other routers and people find it."""
         name = self.hostnames[0]
-        return (
-            f"http://[{name}]:{self.port}" if ":" in name and not name.startswith("[") else f"http://{name}:{self.port}"
-        )
+        host = f"[{name}]" if ":" in name and not name.startswith("[") else name
+        return f"http://{host}:{self.port}" if self.port else f"http://{host}"

@@ -126,6 +126,18 @@ class BodyTests(SynchronousTestCase):
         world.wait(3)
         self.assertEqual(client.take(), b"")
 
+    def test_expectContinueAndAnOldInstance(self):
+        """An instance that speaks HTTP/1.0 would not know what to do with Expect, so the client is told at once."""
+        world = World()
+        client, instance = world.ask()
+        instance.deliver(head(b"HTTP/1.0 200 OK", b"Content-Length: 0"))
+        client.take()
+        _, instance = world.ask(post(b"hello", b"Expect: 100-continue")[:-5], client)
+        self.assertEqual(client.take(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.assertEqual(values(parse(instance.take())[1], b"expect"), [])
+        client.deliver(b"hello")
+        self.assertEqual(instance.take(), b"hello")
+
     def test_expectContinueAndAFinalAnswer(self):
         """A client that was not told to go on may leave its body out, so its connection ends."""
         world = World()

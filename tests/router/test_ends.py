@@ -150,6 +150,19 @@ class TimeoutTests(SynchronousTestCase):
         world.check_idle(self)
         self.assertEqual((world.numbers.client_error, world.numbers.instance_error), (1, 0))
 
+    def test_clientReadsSlowly(self):
+        """A client that takes a little now and then may take as long as it likes."""
+        world = World()
+        client, instance = world.ask()
+        instance.deliver(ok(b"hello")[:-1])
+        client.fill()
+        for unsent in range(10000, 0, -1000):
+            client.unsent_bytes = unsent
+            world.wait(18)
+        self.assertEqual((client.end, instance.end), (None, None))
+        world.wait(4)
+        self.assertEqual((client.end, instance.end), ("aborted", "aborted"))
+
     def test_instanceDoesNotReadTheBody(self):
         """An instance that takes nothing of a body for the streaming timeout is given up: 503."""
         world = World()

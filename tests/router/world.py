@@ -31,6 +31,7 @@ class Wire:
 
     @ivar end: C{None}, C{"closed"} or C{"aborted"}: what this side did.
     @ivar half: this side sends no more.
+    @ivar unsent_bytes: how much of what was written the other end has not taken.
     @ivar paused: this side does not read; what is delivered meanwhile waits.
     """
 
@@ -44,6 +45,7 @@ class Wire:
         self.paused = False
         self.lost = False
         self.producer = None
+        self.unsent_bytes = 0
         self._arriving = []
         self._peer = IPv4Address("TCP", *peer)
         self._host = IPv4Address("TCP", *host)

@@ -1,6 +1,6 @@
 """One request at one instance: what is sent there and what comes back."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
@@ -10,6 +10,7 @@ from waiter.router.backend_connection import BackendConnection
 from waiter.router.fields import Field, trailer_lines
 from waiter.router.interface import IAsker
 from waiter.router.own_answer import CONTINUE
+from waiter.router.sockets import unsent_bytes
 from waiter.router.upload import Upload
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Attempt:
     @ivar held: the instance's connection is not read, because the client does not take what has been read.
     """
 
-    __slots__ = ("_backend", "_chunking", "_client", "_exchange", "_upload", "continued", "held")
+    __slots__ = ("_backend", "_chunking", "_client", "_exchange", "_unsent", "_upload", "continued", "held")
 
     def __init__(self, exchange: "Exchange", backend: BackendConnection, upload: Upload | None) -> None:
         """
@@ -42,6 +43,7 @@ class Attempt:
         self._backend = backend
         self._upload = upload
         self._chunking = False
+        self._unsent: int | None = None
         self.continued = False
         self.held = False
 
@@ -53,7 +55,12 @@ class Attempt:
         if upload is None:
             data = b"%b %b HTTP/1.1\r\n%bx-cid: %b\r\n\r\n" % (request.method, request.target, lines, exchange.cid)
         else:
-            expect = b"expect: 100-continue\r\n" if request.headers.expects_continue else b""
+            expect = b""
+            if request.headers.expects_continue:
+                if self._client.parts.backends.speaks_old(backend.instance):
+                    self._tell_to_continue()
+                else:
+                    expect = b"expect: 100-continue\r\n"
             data = b"%b %b HTTP/1.1\r\n%b%bx-cid: %b\r\n\r\n%b" % (
                 request.method,
                 request.target,
@@ -193,13 +200,13 @@ class Attempt:
         descriptor = self._exchange.descriptor
         limits = self._client.parts.limits
         if self.held:
-            if secs > descriptor.streaming_timeout_secs:
+            if not self._reads(self._client.transport) and secs > descriptor.streaming_timeout_secs:
                 return RequestTimeout("The client does not read its answer.")
         elif self._is_sent:
             if secs > descriptor.socket_timeout_secs:
                 return InstanceTimedOut("Request to service backend timed out")
         elif self._backend.full:
-            if secs > descriptor.streaming_timeout_secs:
+            if not self._reads(self._backend.transport) and secs > descriptor.streaming_timeout_secs:
                 return StreamTimeout("The instance does not read the request's body.")
         else:
             if secs > limits.continue_secs and self._exchange.request.headers.expects_continue:
@@ -207,6 +214,15 @@ class Attempt:
             if secs > limits.body_secs:
                 return RequestTimeout("Timeout receiving bytes from client")
         return None
+
+    def _reads(self, transport: Any) -> bool:
+        """Whether the one at the other end, who does not read fast enough, has read anything since the last look."""
+        unsent = unsent_bytes(transport)
+        if unsent == self._unsent:
+            return False
+        self._unsent = unsent
+        self._exchange.touched = True
+        return True
 
     # Another protocol
 

@@ -47,6 +47,7 @@ class BackendPool:
         self._connect_timeout_secs = connect_timeout_secs
         self._idle: dict[str, list[BackendConnection]] = {}
         self._welcome: set[BackendConnection] = set()
+        self._old: set[str] = set()
         self._sweep: IDelayedCall | None = None
 
     def take(self, instance: Instance) -> BackendConnection | None:
@@ -97,15 +98,25 @@ class BackendPool:
         if self._sweep is None:
             self._sweep = self._clock.callLater(self._idle_secs / 4, self._swept)
 
+    def speaks_old(self, instance: Instance) -> bool:
+        """Whether the instance is known to speak HTTP/1.0 only."""
+        return instance.id in self._old
+
+    def learn_old(self, instance: Instance) -> None:
+        """The instance has answered in HTTP/1.0."""
+        self._old.add(instance.id)
+
     def forget(self, instance_id: str) -> None:
         """An instance is gone: close its connections, each when its request is over."""
         for connection in self._idle.pop(instance_id, ()):
             connection.close()
         self._welcome = {connection for connection in self._welcome if connection.instance.id != instance_id}
+        self._old.discard(instance_id)
 
     def retain(self, instance_ids: Collection[str]) -> None:
         """Forget all instances but these."""
-        for instance_id in {connection.instance.id for connection in self._welcome}.difference(instance_ids):
+        known = {connection.instance.id for connection in self._welcome} | self._old
+        for instance_id in known.difference(instance_ids):
             self.forget(instance_id)
 
     def close(self) -> None:

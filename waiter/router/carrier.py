@@ -304,6 +304,11 @@ class Carrier(asyncio.Protocol):
             self._host = self._address("sockname")
         return self._host
 
+    @property
+    def unsent_bytes(self) -> int:
+        """How much of what was written has not been taken by the system yet."""
+        return self._transport.get_write_buffer_size() if self.connected else 0
+
     def getHandle(self) -> Any:
         """Something with the options of a socket; reading and writing is uvloop's."""
         return self._transport.get_extra_info("socket")

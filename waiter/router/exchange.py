@@ -217,6 +217,8 @@ class Exchange:
         numbers = self.numbers
         self.answered_at = now = self._parts.clock.seconds()
         self.answer = answer
+        if not answer.minor:
+            self._parts.backends.learn_old(self.instance)
         self.status = answer.status
         self._phase = _ANSWERING
         numbers.waiting_to_stream -= 1

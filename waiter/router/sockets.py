@@ -3,6 +3,8 @@
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet.abstract import FileDescriptor
+
 
 def send_at_once(transport: Any) -> None:
     """
@@ -28,3 +30,15 @@ def half_close(transport: Any) -> None:
         transport.loseConnection()
     else:
         end()
+
+
+def unsent_bytes(transport: Any) -> int | None:
+    """
+    How much of what was written has not been taken by the system yet. Where that shrinks, the other side reads.
+
+    C{None} if it is not known, as with TLS.
+    """
+    unsent: int | None = getattr(transport, "unsent_bytes", None)
+    if unsent is None and isinstance(transport, FileDescriptor):
+        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001 - nothing else tells
+    return unsent

@@ -154,7 +154,7 @@ class NetworkTests(TestCase):
             client.received = b""
             client.transport.write(get(b"/%d" % n))
             instance = await self.instance()
-            await instance.until(lambda: b"\r\n\r\n" in instance.received)
+            await instance.until(lambda instance=instance: b"\r\n\r\n" in instance.received)
             self.assertEqual(parse(instance.received)[0], b"GET /%d HTTP/1.1" % n)
             instance.received = b""
             instance.transport.write(ok(b"answer %d" % n))

@@ -61,14 +61,14 @@ def own_hosts(names: Iterable[str] = ()) -> frozenset[str]:
     """
     The hosts that are Waiter itself: the loopback ones and C{names}, in the form in which hosts are compared.
 
-    @raise ValueError: a name is no host name.
+    @raise ValueError: a name is no host name, or has a port.
     """
     own = {"localhost", "127.0.0.1", "::1"}
     for name in names:
         bracketed = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
         named = authority(bracketed.encode("ascii", "replace"))
-        if named is None:
-            raise ValueError(f"{name!r} is no host name")
+        if named is None or named.port is not None:
+            raise ValueError(f"{name!r} is no host name" + ("" if named is None else "; leave the port out"))
         own.add(named.host)
     return frozenset(own)
 

@@ -154,7 +154,7 @@ class RecordEncoder:
         """One line, its end included. Always valid JSON in ASCII, whatever bytes a client sent."""
         at = record.request_time
         key = _repeated(record)
-        members = _members(_VARYING_KEYS, _varying(record)) + (self._fragments.get(key) or self._fragment(key))
+        members = _varying_members(record) + (self._fragments.get(key) or self._fragment(key))
         if at is None:
             return f"{{{members[1:]}}}\n"
         return f'{{"request-time":"{self._iso(at)}"{members}}}\n'
@@ -181,13 +181,48 @@ def _members(keys: tuple[str, ...], values: tuple[Text | int, ...]) -> str:
     for key, value in zip(keys, values, strict=True):
         if value is None:
             continue
-        if type(value) is bytes:
-            members.append(f"{key}{encode_basestring_ascii(value.decode('utf-8', 'backslashreplace'))}")
-        elif type(value) is str:
-            if not value.isascii():
-                # Halves of surrogate pairs have no valid form in JSON.
-                value = value.encode("utf-8", "backslashreplace").decode()  # noqa: PLW2901 - the same text, writable
-            members.append(f"{key}{encode_basestring_ascii(value)}")
+        if isinstance(value, bytes | str):
+            members.append(f"{key}{_written(value)}")
         else:
             members.append(f"{key}{int(value)}")
     return "".join(members)
+
+
+def _varying_members(record: RequestRecord) -> str:
+    """The same as C{_members} of what varies, written out: this runs for every request."""
+    cid, request_id, path = record.cid, record.request_id, record.path
+    if cid is None or request_id is None or path is None:
+        return _members(_VARYING_KEYS, _varying(record))
+    written = _written(cid)
+    members = f',"cid":{written},"request-id":{written if request_id is cid else _written(request_id)},"path":{_written(path)}'
+    if record.query_string is not None:
+        members += f',"query-string":{_written(record.query_string)}'
+    if record.referer is not None:
+        members += f',"referer":{_written(record.referer)}'
+    if record.request_content_length is not None:
+        members += f',"request-content-length":{record.request_content_length}'
+    if record.response_content_length is not None:
+        members += f',"response-content-length":{record.response_content_length}'
+    if record.get_instance_latency_ns is not None:
+        members += f',"get-instance-latency-ns":{record.get_instance_latency_ns}'
+    if record.backend_response_latency_ns is not None:
+        members += f',"backend-response-latency-ns":{record.backend_response_latency_ns}'
+    if record.handle_request_latency_ns is not None:
+        members += f',"handle-request-latency-ns":{record.handle_request_latency_ns}'
+    if record.retries is not None:
+        members += f',"retries":{record.retries}'
+    return members
+
+
+def _written(text: bytes | str) -> str:
+    """A text as JSON in ASCII, whatever is in it."""
+    if isinstance(text, bytes):
+        try:
+            decoded = text.decode()
+        except UnicodeDecodeError:
+            decoded = text.decode("utf-8", "backslashreplace")
+        return encode_basestring_ascii(decoded)
+    if not text.isascii():
+        # Halves of surrogate pairs have no valid form in JSON.
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return encode_basestring_ascii(text)

@@ -23,7 +23,7 @@ def count_end(numbers: ServiceMetrics, exchange: "Exchange", outcome: Outcome, n
     status = exchange.status
     if status is not None:
         numbers.status[status] = numbers.status.get(status, 0) + 1
-    if exchange.error is None and outcome in {Outcome.SUCCESS, Outcome.INSTANCE_BUSY}:
+    if exchange.error is None and (outcome is Outcome.SUCCESS or outcome is Outcome.INSTANCE_BUSY):
         numbers.successful += 1
     elif outcome is Outcome.CLIENT_ERROR:
         numbers.client_error += 1

@@ -19,6 +19,7 @@ from waiter.router.request import Request
 _PIECE = 4096
 _LARGE_PIECE = 65536
 _NO_BYTES = b"\0"
+_SPACE, _HASH = b" #"
 # The end of the piece is one of them.
 _AFTER_ZERO = (b"", b"0", b";", b"\r")
 # The parser knows these for the sake of other protocols.
@@ -36,9 +37,9 @@ _NOT_HTTP = frozenset(
 #
 # A client on a kept-alive connection repeats its headers. The first time they are read by a parser that calls Python for
 # each of them; they are then remembered as raw bytes together with what they mean. When the bytes after a request's line
-# are the same again, a second parser, which calls Python for the target only, checks the message, and the meaning is
-# looked up. The second one only ever sees whole requests without a body, so that both stand between two messages whenever
-# it is used.
+# are the same again, they mean the same, and only the line is checked, by a second parser, which calls no Python at all. It
+# is fed the line as a whole request without headers; methods that change what headers mean (CONNECT) stop it. Both parsers
+# stand between two messages whenever it is used.
 
 
 class RequestReader:
@@ -79,7 +80,6 @@ class RequestReader:
         self._known: RequestHeaders
         self._quick: HttpRequestParser
         self._known_bytes = _NO_BYTES
-        self._targets: list[bytes] = []
 
     @property
     def between(self) -> bool:
@@ -105,20 +105,17 @@ class RequestReader:
             or not data.startswith(b" HTTP/1.1", end - 9)
         ):
             return None
-        targets = self._targets
-        quick, known = self._quick, self._known
         try:
-            quick.feed_data(data)
+            self._quick.feed_data(data[:end] + b"\r\n\r\n")
         except (HttpParserError, HttpParserUpgrade):
             # The other parser finds the same, and says what it is.
-            self._forget()
+            self._known_bytes = _NO_BYTES
             return None
-        target = targets.pop() if len(targets) == 1 else b"".join(targets)
-        method = quick.get_method()
-        if targets or not target.startswith(b"/") or b"#" in target or method in _NOT_HTTP:
-            self._forget()
+        method, _, target = data[: end - 9].partition(b" ")
+        if target[:1] != b"/" or target[-1] == _SPACE or _HASH in target or (method != b"GET" and method in _NOT_HTTP):
+            # It takes more to read these, and to refuse some.
             return None
-        return Request(method, target, known, complete=True)
+        return Request(method, target, self._known, complete=True)
 
     def feed(self, data: bytes) -> bytes:
         """
@@ -279,23 +276,12 @@ class RequestReader:
         ):
             return
         if self._known_bytes is _NO_BYTES:
-            self._quick = HttpRequestParser(_Targets(self._targets))
+            self._quick = HttpRequestParser(None)
         self._known = headers
         self._known_bytes = data[data.find(b"\r\n") :]
 
-    def _forget(self) -> None:
-        self._known_bytes = _NO_BYTES
-        self._targets.clear()
-
     def _too_large(self) -> WaiterError:
         return HeadTooLarge(f"The request's head has more than {self._limits.head_bytes} bytes.")
-
-
-class _Targets:
-    """What the second parser calls: only where the target goes."""
-
-    def __init__(self, targets: list[bytes]) -> None:
-        self.on_url = targets.append
 
 
 def _may_end(data: bytes) -> bool:

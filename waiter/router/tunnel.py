@@ -68,7 +68,7 @@ class Tunnel:
         self._closed = True
         self._client.parts.metrics.router.upgrades_open -= 1
         self._exchange.tunnel_closed(outcome)
-        if outcome in {Outcome.SUCCESS, Outcome.SOCKET_TIMEOUT}:
+        if outcome is Outcome.SUCCESS or outcome is Outcome.SOCKET_TIMEOUT:
             self._backend.close()
             self._client.close()
         else:

@@ -284,6 +284,15 @@ class LaterTests(SynchronousTestCase):
         world.step()
         self.successResultOf(done)
 
+    def test_drainDeadline(self):
+        """A request that is not answered by the deadline is told so, as is its client."""
+        world, client, later = self.start()
+        done = world.factory.drain(10)
+        world.wait(11)
+        self.successResultOf(done)
+        self.assertEqual(parse(client.take())[0], b"HTTP/1.1 503 Service Unavailable")
+        self.failureResultOf(later.finished)
+
     def test_abort(self):
         """A request can break its connection off."""
         world, client, later = self.start()

@@ -313,15 +313,28 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(world.metrics.router.connections_open, 0)
 
     def test_deadline(self):
-        """What is not done by the deadline is broken off."""
-        world = World()
-        client, instance = world.ask()
+        """What is not done by the deadline gets an error, or is broken off if an answer has begun."""
+        world = World(slots=2)
+        asking, first = world.ask(get() + get(b"/next"))
+        answering, second = world.ask()
+        second.deliver(ok(b"hello")[:-1])
+        waiting = world.client()
+        waiting.deliver(get())
+        begun = world.client()
+        begun.deliver(get()[:10])
         done = world.factory.drain(30)
         world.wait(29)
         self.assertNoResult(done)
+        self.assertEqual(asking.take() + waiting.take(), b"")
         world.wait(2)
         self.assertIsNone(self.successResultOf(done))
-        self.assertEqual((client.end, instance.end), ("aborted", "aborted"))
+        for client in (asking, waiting):
+            status, headers, _ = parse(client.take())
+            self.assertEqual(
+                (status, values(headers, b"connection")), (b"HTTP/1.1 503 Service Unavailable", [b"close"])
+            )
+        self.assertEqual((answering.end, first.end, second.end), ("aborted", "aborted", "aborted"))
+        self.assertEqual(begun.take(), b"")
         world.check_idle(self)
 
     def test_noTimersAreLeft(self):

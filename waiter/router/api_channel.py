@@ -141,8 +141,8 @@ class ApiChannel:
             web.handleContentChunk(piece)
         web.requestReceived(request.method, request.target, b"HTTP/1.%d" % request.headers.minor)
 
-    def unreadable(self, error: WaiterError) -> None:
-        """The body is not going to be complete."""
+    def give_up(self, error: WaiterError) -> None:
+        """End with that error, if nothing was said yet. The resource learns it as if the client had gone."""
         self._fail(error)
 
     def client_sent(self, data: bytes) -> None:
@@ -284,9 +284,12 @@ class ApiChannel:
         if self._over:
             return
         self._error = error
+        web, self._web = self._web, None
         if self._status is not None:
             self._end()
             self._client.abort()
+            if web is not None:
+                web.connectionLost(_BROKEN)
             return
         request = self.request
         parts = self._client.parts
@@ -302,6 +305,8 @@ class ApiChannel:
         request.discard()
         self._end()
         self._client.answered(keep=keep)
+        if web is not None:
+            web.connectionLost(_BROKEN)
 
     def _end(self) -> None:
         self._over = True

@@ -300,7 +300,7 @@ class ClientConnection(Protocol):
             self._pending, self._at = b"", 0
             if responder is not None:
                 self.unreadable = True
-                responder.unreadable(error)
+                responder.give_up(error)
             elif discarding is not None:
                 self._finish()
             else:
@@ -386,12 +386,19 @@ class ClientConnection(Protocol):
         if self._resting:
             self.close()
 
+    def give_up(self, error: WaiterError) -> None:
+        """Whatever is being answered, end it with that error, and close the connection."""
+        self._deaf = True
+        self._queue.clear()
+        if self.responder is not None:
+            self.unreadable = True
+            self.responder.give_up(error)
+        self._finish()
+
     def cut(self) -> None:
-        """Break the connection whatever goes on; the responder learns it when the connection is lost."""
-        self._closing = self._deaf = True
-        if self._open:
-            self.transport.unregisterProducer()
-            self.transport.abortConnection()
+        """Break the connection whatever goes on."""
+        self._leave(cleanly=False)
+        self.abort()
 
     def waited(self, secs: float) -> None:
         """Nothing has happened for C{secs}, and there is no responder."""

@@ -406,8 +406,8 @@ class Exchange:
         if self._attempt is not None:
             self._attempt.body_arrived()
 
-    def unreadable(self, error: WaiterError) -> None:
-        """End with that error: the instance cannot get the whole request."""
+    def give_up(self, error: WaiterError) -> None:
+        """End with that error."""
         self._fail(error)
 
     def client_sent(self, data: bytes) -> None:

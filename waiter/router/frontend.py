@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from waiter.catalog.resolver import Resolver
+from waiter.errors import ShuttingDown
 from waiter.model.identity import Identity
 from waiter.reservation.manager import ReserverManager
 from waiter.router.api_channel import ApiSite
@@ -22,6 +23,10 @@ from waiter.telemetry.metrics import Metrics
 from waiter.telemetry.request_log import RequestLog
 
 __all__ = ["FrontendFactory", "Limits"]
+
+
+# How long a last answer may take to leave.
+_LAST_WORDS_SECS = 0.5
 
 
 def no_password(service_id: str) -> None:
@@ -93,17 +98,22 @@ class FrontendFactory(Factory):
         """
         Close idle connections now, the others when their requests are answered.
 
-        Fires when no connection is left, which is at the deadline at the latest: then they are broken. Never fails.
-        Cancelling it changes nothing but that nobody is told.
+        At the deadline what still waits for its answer gets an error instead. Fires when no connection is left, which is
+        shortly after that at the latest. Never fails. Cancelling it changes nothing but that nobody is told.
         """
         self._parts.draining = True
         if not self._connections:
             return succeed(None)
         self._drained = Deferred()
-        self._deadline = self._parts.clock.callLater(deadline_secs, self._cut)
+        self._deadline = self._parts.clock.callLater(deadline_secs, self._give_up)
         for connection in list(self._connections):
             connection.drain()
         return self._drained
+
+    def _give_up(self) -> None:
+        self._deadline = self._parts.clock.callLater(_LAST_WORDS_SECS, self._cut)
+        for connection in list(self._connections):
+            connection.give_up(ShuttingDown("Waiter is shutting down.", retry_after_secs=5))
 
     def _cut(self) -> None:
         self._deadline = None

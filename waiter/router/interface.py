@@ -63,8 +63,8 @@ class IResponder(Interface):
     def body_arrived() -> None:
         """More of the body is in C{request}, or it is complete."""
 
-    def unreadable(error: WaiterError) -> None:
-        """The rest of the body cannot be understood. No more of it comes."""
+    def give_up(error: WaiterError) -> None:
+        """Something outside makes it impossible to go on: end with this error."""
 
     def client_sent(data: bytes) -> None:
         """Bytes of another protocol than HTTP."""

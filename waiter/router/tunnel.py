@@ -107,8 +107,9 @@ class Tunnel:
     def body_arrived(self) -> None:
         """There is no body."""
 
-    def unreadable(self, error: WaiterError) -> None:
-        """Nothing is read but bytes."""
+    def give_up(self, error: WaiterError) -> None:  # noqa: ARG002 - nobody could be told
+        """Break off."""
+        self._close(Outcome.GENERIC_ERROR)
 
     def waited(self, secs: float) -> None:
         """Close what nobody uses."""

@@ -21,7 +21,8 @@ ROOT = Path(__file__).absolute().parent.parent
 SCRIPTS = Path(sys.executable).parent
 
 # A service that needs nothing of Waiter but its reactor and its way of listening: says its pid and loop to whoever
-# connects, after a child process of its own has ended.
+# connects, after a child process of its own has ended. The child's pipes close before it ends, so that only the signal
+# can tell of its end.
 STAND_IN = """
 from waiter.support.reactors import install_fast_reactor
 install_fast_reactor()
@@ -42,7 +43,7 @@ class Child(ProcessProtocol):
 
 class Telling(Protocol):
     def connectionMade(self):
-        reactor.spawnProcess(Child(self.transport), "/bin/sh", ["sh", "-c", "exit 7"], {})
+        reactor.spawnProcess(Child(self.transport), "/bin/sh", ["sh", "-c", "exec >&- 2>&-; sleep 0.2; exit 7"], {})
 
 application = Application("stand-in")
 ListeningService(reactor, ["unix:" + os.environ["STAND_IN_SOCKET"]], Factory.forProtocol(Telling)).setServiceParent(application)

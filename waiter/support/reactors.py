@@ -1,8 +1,13 @@
 """Choosing the reactor: asyncio on a uvloop loop, where nothing else has been chosen and uvloop exists."""
 
 import asyncio
+import signal
 import sys
 from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorFromThreads
 
 
 class Installed(Enum):
@@ -27,6 +32,26 @@ def install() -> None:
     loop = uvloop.new_event_loop()
     asyncioreactor.install(loop)
     asyncio.set_event_loop(loop)
+    _hear_of_children()
+
+
+def _hear_of_children() -> None:
+    """
+    Let Twisted learn of the end of its child processes.
+
+    It wants to be told by the wakeup descriptor of signals, but a running uvloop points that at itself, and then only
+    calls Python's handler, which Twisted leaves empty: an end was noticed only if the child's pipes closed after it.
+    """
+    from twisted.internet import reactor  # noqa: PLC0415
+    from twisted.internet.process import reapAllProcesses  # noqa: PLC0415
+
+    threads = cast("IReactorFromThreads", reactor)
+
+    def child_ended(*_: object) -> None:
+        threads.callFromThread(reapAllProcesses)
+
+    # Once it runs, as Twisted installs its handler when it starts to.
+    reactor.callWhenRunning(signal.signal, signal.SIGCHLD, child_ended)
 
 
 def install_fast_reactor() -> Installed:

@@ -22,6 +22,7 @@ from waiter.autoscaler.autoscaler import Autoscaler
 from waiter.autoscaler.collection import IdleCollector
 from waiter.autoscaler.executor import ScalingExecutor
 from waiter.catalog.hosts import own_hosts
+from waiter.catalog.interface import StoreUnusable
 from waiter.catalog.resolver import Resolver
 from waiter.catalog.services import ServiceCatalog
 from waiter.catalog.sqlite import SQLiteStore
@@ -58,6 +59,9 @@ T = TypeVar("T")
 METRICS_COLLECTION_SECS = 60.0
 PASSWORDS_KEPT = 10000
 
+# Why a start may fail through no fault of the program; their words tell the user what to do.
+EXPECTED_FAILURES = (StateDirectoryError, CannotListen, StoreUnusable)
+
 
 class WaiterService(OrderedService):
     """The root of the tree: one router, whole."""
@@ -70,7 +74,7 @@ class WaiterService(OrderedService):
         """
         try:
             super().privilegedStartService()
-        except (StateDirectoryError, CannotListen) as error:
+        except EXPECTED_FAILURES as error:
             raise SystemExit(f"waiter: {error}") from None
 
 
@@ -281,6 +285,7 @@ def assemble(
         reactor,
         stop_deadline_secs=settings.listen.drain_timeout_secs + 10,
         failed=partial(_end_with_failure, reactor),
+        expected=EXPECTED_FAILURES,
     )
     for service in (
         state_directory,

@@ -3,6 +3,7 @@
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from waiter.support.ordered import OrderedService
@@ -56,6 +57,25 @@ class OrderedServiceTests(SynchronousTestCase):
         self.assertEqual(self.events, ["start a", "start b", "start c"])
         self.successResultOf(started)
         self.assertTrue(self.service.running)
+
+    def test_a_failure_that_is_expected_is_told_in_its_own_words(self):
+        """It needs no traceback; all else is as with any failure to start."""
+        said = []
+        self.service = OrderedService(
+            self.clock, stop_deadline_secs=10, failed=lambda: said.append("failed"), expected=(OSError,)
+        )
+        self.a.disownServiceParent()
+        self.a.setServiceParent(self.service)
+        self.a.starting = OSError("the disk is full")
+
+        def hear(event):
+            said.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        self.successResultOf(self.service.startService())
+        self.assertEqual(said, ["a did not start: the disk is full", "failed"])
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_stops_in_reverse(self):
         """Each child stops when the one after it has stopped."""

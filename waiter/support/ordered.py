@@ -21,17 +21,24 @@ class OrderedService(MultiService):
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, *, stop_deadline_secs: float, failed: Callable[[], object] | None = None
+        self,
+        clock: IReactorTime,
+        *,
+        stop_deadline_secs: float,
+        failed: Callable[[], object] | None = None,
+        expected: tuple[type[Exception], ...] = (),
     ) -> None:
         """
         @param stop_deadline_secs: how long one child may take to stop before its Deferred is cancelled and the next one's
             turn comes.
         @param failed: called, after what had started is stopped again, when a child fails to start.
+        @param expected: failures to start whose own words say all; they are logged without a traceback.
         """
         super().__init__()
         self._clock = clock
         self._stop_deadline_secs = stop_deadline_secs
         self._failed = failed
+        self._expected = expected
         self._starting: Deferred[None] | None = None
         self._stopping = False
         self._waiting: list[Deferred[None]] = []
@@ -68,10 +75,13 @@ class OrderedService(MultiService):
                 if not self.running:
                     return
                 await maybeDeferred(child.startService)
-        except Exception:  # noqa: BLE001 - one part must not take the others down
+        except Exception as error:  # noqa: BLE001 - one part must not take the others down
             if not self.running:
                 return
-            self._log.failure("{child} did not start; Waiter stops", child=_name(child))
+            if isinstance(error, self._expected):
+                self._log.critical("{child} did not start: {error}", child=_name(child), error=error)
+            else:
+                self._log.failure("{child} did not start; Waiter stops", child=_name(child))
             self.running = False
             await self._stop()
             self._starting = None

@@ -6,6 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.router.world import chunked, get, head, ok, post
 from waiter.errors import WaiterError
+from waiter.router.headers import read_request
+from waiter.router.known_heads import KnownHeads
 from waiter.router.limits import Limits
 from waiter.router.request_reader import RequestReader
 
@@ -15,7 +17,7 @@ CHUNKED = head(b"PUT / HTTP/1.1", b"Host: app.example", b"Transfer-Encoding: chu
 def read(stream, *, segments=None):
     """The requests in a stream, and the most that came of one piece."""
     arrived = []
-    reader = RequestReader(Limits(), arrived.append)
+    reader = RequestReader(Limits(), KnownHeads(), arrived.append)
     most = 0
     for segment in segments or [stream]:
         pending = segment
@@ -78,7 +80,7 @@ class PieceTests(SynchronousTestCase):
 class RepeatedTests(SynchronousTestCase):
     def reader(self, *requests):
         arrived = []
-        reader = RequestReader(Limits(), arrived.append)
+        reader = RequestReader(Limits(), KnownHeads(), arrived.append)
         for request in requests:
             self.assertEqual(reader.feed(request), b"")
         return reader, arrived
@@ -104,6 +106,9 @@ class RepeatedTests(SynchronousTestCase):
             get(b"http://app.example/", b"X: y"),
             get(b"/#f", b"X: y"),
             b"\r\n" + get(b"/", b"X: y"),
+            b"\n" + get(b"/", b"X: y"),
+            b"\r" + get(b"/", b"X: y"),
+            b" " + get(b"/", b"X: y"),
             get(b"/a b", b"X: y"),
             get(b"/\x00", b"X: y"),
             get(b"/\n", b"X: y"),
@@ -130,13 +135,13 @@ class RepeatedTests(SynchronousTestCase):
         return bodies(arrived)
 
     def test_neverRemembered(self):
-        """Requests with a body, of HTTP/1.0, that are the last or that want another protocol."""
+        """Requests with a body, of HTTP/1.0, or that want another protocol, and what came with something else."""
         for request in (
             post(b"x"),
             CHUNKED + chunked(b"x"),
             get(b"/", version=b"1.0"),
             get(b"/", b"Connection: keep-alive", version=b"1.0"),
-            get(b"/", b"Connection: close"),
+            get(b"/", b"Connection: close") + get(),
             get(b"/", b"Connection: upgrade", b"Upgrade: websocket"),
             get(b"/", b"Connection: upgrade", b"Upgrade: h2c"),
             b"\r\n" + get(),
@@ -146,13 +151,66 @@ class RepeatedTests(SynchronousTestCase):
             self.assertIsNone(reader.repeated(request), request)
             self.assertIsNone(reader.repeated(get()), request)
 
-    def test_theLastOneIsRemembered(self):
-        """Others in between do not matter, but for the memory."""
-        reader, _ = self.reader(get(b"/", b"A: 1"), post(b"x"), get(b"/", b"B: 1"))
-        self.assertIsNone(reader.repeated(get(b"/", b"A: 1")))
-        self.assertIsNotNone(reader.repeated(get(b"/", b"B: 1")))
+    def test_severalAreRemembered(self):
+        """Those seen before, too, whatever was in between, and on other connections."""
+        known_heads = KnownHeads()
+        first, second = (RequestReader(Limits(), known_heads, lambda request: None) for _ in range(2))
+        for request in (get(b"/", b"A: 1"), post(b"x"), get(b"/", b"B: 1")):
+            first.feed(request)
+        for reader in (first, second, first):
+            for header in (b"A: 1", b"B: 1", b"A: 1"):
+                request = reader.repeated(get(b"/x", header))
+                self.assertIn((header[:1], b"1"), request.headers.fields)
+            self.assertIsNone(reader.repeated(get(b"/", b"C: 1")))
+
+    def test_theLastRequest(self):
+        """That a client sends no more is remembered, too."""
+        known_heads = KnownHeads()
+        first, second = (RequestReader(Limits(), known_heads, lambda request: None) for _ in range(2))
+        first.feed(get(b"/", b"Connection: close"))
+        self.assertTrue(first.ended)
+        self.assertFalse(second.repeated(get(b"/", b"Connection: close")).headers.keep_alive)
+        self.assertTrue(second.ended)
 
     def test_answersAreNoRequests(self):
         """Nor is anything else that happens to end alike."""
         reader, _ = self.reader(get())
         self.assertIsNone(reader.repeated(ok()))
+
+
+class KnownHeadsTests(SynchronousTestCase):
+    HEADERS = read_request([(b"Host", b"a")], 1)
+
+    def test_bound(self):
+        """Only so many are remembered; what is in use stays."""
+        heads = KnownHeads(most=10)
+        for n in range(1000):
+            heads.remember(b"%d" % n, self.HEADERS)
+            self.assertIsNotNone(heads.find(b"0"))
+            self.assertLessEqual(len(heads._young) + len(heads._old), 10)
+        self.assertIsNone(heads.find(b"1"))
+        self.assertIsNotNone(heads.find(b"999"))
+
+    def test_longOnes(self):
+        """Very long ones are not."""
+        heads = KnownHeads()
+        heads.remember(b"x" * 4096, self.HEADERS)
+        heads.remember(b"y" * 4097, self.HEADERS)
+        self.assertIsNotNone(heads.find(b"x" * 4096))
+        self.assertIsNone(heads.find(b"y" * 4097))
+
+    def test_lines(self):
+        """What may stand before known headers; a bad line does not spoil the next one."""
+        heads = KnownHeads()
+        for line in (
+            b"FOO / HTTP/1.1",
+            b"CONNECT a:1 HTTP/1.1",
+            b"GET /a b HTTP/1.1",
+            b"GET /\n HTTP/1.1",
+            b"",
+            b"\nGET / HTTP/1.1",
+            b"\rGET / HTTP/1.1",
+            b"PRI * HTTP/2.0",
+        ):
+            self.assertFalse(heads.is_line(line), line)
+            self.assertTrue(heads.is_line(b"GET / HTTP/1.1"))

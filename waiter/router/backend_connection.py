@@ -78,7 +78,7 @@ class BackendConnection(Protocol):
         self._lost = lost
         self._open = False
 
-        self._parser = HttpResponseParser(self)
+        self._parser: Any = HttpResponseParser(self)
         self._known: Answer | None = None
         self._known_bytes = _NO_BYTES
         self._head_only = False
@@ -219,6 +219,8 @@ class BackendConnection(Protocol):
         self.reusable = False
         self.lost_cleanly = reason is None or reason.check(ConnectionDone) is not None
         self._ended()
+        # It keeps this alive in a circle.
+        self._parser = None
         self._lost(self)
 
     # Inside.

@@ -65,7 +65,7 @@ class ClientConnection(Protocol):
         # Nothing of a request is here.
         self._resting = True
         self._served = 0
-        self._reader = RequestReader(parts.limits, self._arrived)
+        self._reader = RequestReader(parts.limits, parts.known_heads, self._arrived)
         self._queue: deque[Request | WaiterError] = deque()
         # What was read and not fed to the reader: from _at on.
         self._pending = b""
@@ -138,6 +138,7 @@ class ClientConnection(Protocol):
         """The client is gone."""
         self._open = False
         self._leave(cleanly=reason is None or reason.check(ConnectionDone) is not None)
+        self._reader.close()
         self._lost(self)
 
     def _leave(self, *, cleanly: bool) -> None:

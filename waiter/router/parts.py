@@ -12,6 +12,7 @@ from waiter.catalog.resolver import Resolver
 from waiter.model.identity import Identity
 from waiter.reservation.manager import ReserverManager
 from waiter.router.backend import BackendPool
+from waiter.router.known_heads import KnownHeads
 from waiter.router.limits import Limits
 from waiter.router.retries import RetryBudgets
 from waiter.telemetry.metrics import Metrics
@@ -28,6 +29,7 @@ class RouterParts:
     @ivar own_hosts: the hosts that are Waiter itself, from C{waiter.catalog.hosts.own_hosts}.
     @ivar password: what proves to the instances of a service that Waiter asks; C{None} for nothing.
     @ivar draining: no new requests are wanted, and answers say so.
+    @ivar known_heads: headers that clients have sent before.
     @ivar product: Waiter's name in C{Via} and C{Server}.
     """
 
@@ -44,6 +46,7 @@ class RouterParts:
     own_hosts: frozenset[str]
     password: Callable[[str], str | None]
     draining: bool = False
+    known_heads: KnownHeads = attrs.field(init=False, factory=KnownHeads)
     product: bytes = attrs.field(init=False)
     retries: RetryBudgets = attrs.field(init=False)
     _prefix: bytes = attrs.field(init=False, factory=lambda: token_hex(5).encode())

@@ -1,6 +1,7 @@
 """From a client's bytes to its requests."""
 
 from collections.abc import Callable
+from typing import Any
 
 from httptools import (
     HttpParserCallbackError,
@@ -13,6 +14,7 @@ from httptools import (
 from waiter.errors import BadRequest, HeadTooLarge, MethodNotAllowed, NotImplementedHere, WaiterError
 from waiter.router.fields import Field, fields_bytes
 from waiter.router.headers import RequestHeaders, origin_form, read_request
+from waiter.router.known_heads import KnownHeads
 from waiter.router.limits import Limits
 from waiter.router.request import Request
 
@@ -33,14 +35,6 @@ _NOT_HTTP = frozenset(
 # than a few at a time: 4 KiB. Inside a body there are none. A body of known length is not fed at all. A chunked body is fed
 # in larger pieces as long as they cannot contain its end: the last chunk begins with zeros at the beginning of a line.
 
-# Note [Two parsers]
-#
-# A client on a kept-alive connection repeats its headers. The first time they are read by a parser that calls Python for
-# each of them; they are then remembered as raw bytes together with what they mean. When the bytes after a request's line
-# are the same again, they mean the same, and only the line is checked, by a second parser, which calls no Python at all. It
-# is fed the line as a whole request without headers; methods that change what headers mean (CONNECT) stop it. Both parsers
-# stand between two messages whenever it is used.
-
 
 class RequestReader:
     """
@@ -54,13 +48,15 @@ class RequestReader:
     @ivar ended: the client has said that the last request is its last; whatever comes is ignored.
     """
 
-    def __init__(self, limits: Limits, arrived: Callable[[Request], object]) -> None:
+    def __init__(self, limits: Limits, known_heads: KnownHeads, arrived: Callable[[Request], object]) -> None:
         """
         @param arrived: told each request when its head is there; it must not call back.
         """
         self._limits = limits
+        self._known_heads = known_heads
         self._arrived = arrived
-        self._parser = HttpRequestParser(self)
+        # Made when it is needed.
+        self._parser: Any = None
         self._url = b""
         self._fields: list[Field] = []
         # Fed since the head began, fed now, and of trailers.
@@ -76,10 +72,9 @@ class RequestReader:
         self.in_head = False
         self.ended = False
 
-        # Set with the first headers that are remembered.
-        self._known: RequestHeaders
-        self._quick: HttpRequestParser
-        self._known_bytes = _NO_BYTES
+        # The headers that came last, if they may come again.
+        self._block = _NO_BYTES
+        self._headers: RequestHeaders
 
     @property
     def between(self) -> bool:
@@ -95,27 +90,27 @@ class RequestReader:
 
     def repeated(self, data: bytes) -> Request | None:
         """
-        The request that C{data} is, if that is one whole request without a body, with the same headers as one before (Note
-        [Two parsers]). Otherwise C{None}, and nothing has been read. To be called only between two requests.
+        The request that C{data} is, if that is one whole request without a body, with headers that are known (see Note
+        [Known heads]). Otherwise C{None}, and nothing has been read. To be called only between two requests.
         """
         end = data.find(b"\r\n")
-        if (
-            len(data) - end != len(self._known_bytes)
-            or not data.endswith(self._known_bytes)
-            or not data.startswith(b" HTTP/1.1", end - 9)
-        ):
+        if not data.startswith(b" HTTP/1.1", end - 9):
             return None
-        try:
-            self._quick.feed_data(data[:end] + b"\r\n\r\n")
-        except (HttpParserError, HttpParserUpgrade):
-            # The other parser finds the same, and says what it is.
-            self._known_bytes = _NO_BYTES
+        if len(data) - end != len(self._block) or not data.endswith(self._block):
+            known = self._known_heads.find(data[end:])
+            if known is None:
+                return None
+            self._block, self._headers = known
+        if not self._known_heads.is_line(data[:end]):
+            # The other parser says what it is.
             return None
         method, _, target = data[: end - 9].partition(b" ")
         if target[:1] != b"/" or target[-1] == _SPACE or _HASH in target or (method != b"GET" and method in _NOT_HTTP):
             # It takes more to read these, and to refuse some.
             return None
-        return Request(method, target, self._known, complete=True)
+        headers = self._headers
+        self.ended = not headers.keep_alive
+        return Request(method, target, headers, complete=True)
 
     def feed(self, data: bytes) -> bytes:
         """
@@ -132,7 +127,7 @@ class RequestReader:
             # The parser would only copy it. It stays behind in this message, so the next one gets a new parser.
             self.on_body(data)
             if self._left == 0:
-                self._parser = HttpRequestParser(self)
+                self._parser = None
                 self.on_message_complete()
             return b""
         rest = b""
@@ -152,9 +147,17 @@ class RequestReader:
             self._remember(data)
         return rest
 
+    def close(self) -> None:
+        """Nothing more is read. Lets go of what would keep this alive in a circle."""
+        self.ended = True
+        self._parser = self.current = None
+        self._arrived = _ignore
+
     def _parse(self, data: bytes) -> bytes:
         self._piece_bytes = len(data)
         self._head_bytes += len(data)
+        if self._parser is None:
+            self._parser = HttpRequestParser(self)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -191,8 +194,9 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         """The end of a request's head."""
-        method = self._parser.get_method()
-        version = self._parser.get_http_version()
+        parser = self._parser
+        method = parser.get_method()
+        version = parser.get_http_version()
         self._check(method, version)
         headers = read_request(self._fields, int(version[2]))
         target, headers = origin_form(method, self._url, headers)
@@ -201,7 +205,7 @@ class RequestReader:
         self._trailer_bytes = 0
         self._ending = False
         self.in_head = False
-        if self._parser.should_upgrade():
+        if parser.should_upgrade():
             # The parser takes the request to end here, even if a body follows.
             return
         self.current = request
@@ -252,7 +256,7 @@ class RequestReader:
             raise BadRequest("The request cannot be understood.")
         headers = request.headers
         upgrade = headers.upgrade
-        self._parser = HttpRequestParser(self)
+        self._parser = None
         if request.method == b"GET" and headers.bodiless and upgrade is not None and upgrade.lower() == b"websocket":
             request.tunnel = request.complete = True
             self._arrived(request)
@@ -265,7 +269,7 @@ class RequestReader:
     def _remember(self, data: bytes) -> None:
         """Keep the headers of what was just read, if it was one request that L{repeated} may find again."""
         request = self._last
-        if self._heads != 1 or request is None or not self.between or self.ended:
+        if self._heads != 1 or request is None or not self.between:
             return
         headers = request.headers
         if (
@@ -273,15 +277,19 @@ class RequestReader:
             or not headers.minor
             or headers.upgrade is not None
             or not data.startswith(request.method)
+            or data.find(b"\r\n\r\n") != len(data) - 4
         ):
             return
-        if self._known_bytes is _NO_BYTES:
-            self._quick = HttpRequestParser(None)
-        self._known = headers
-        self._known_bytes = data[data.find(b"\r\n") :]
+        self._headers = headers
+        self._block = data[data.find(b"\r\n") :]
+        self._known_heads.remember(self._block, headers)
 
     def _too_large(self) -> WaiterError:
         return HeadTooLarge(f"The request's head has more than {self._limits.head_bytes} bytes.")
+
+
+def _ignore(request: Request) -> None:
+    """What a closed reader tells."""
 
 
 def _may_end(data: bytes) -> bool:

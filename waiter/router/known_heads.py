@@ -1,0 +1,62 @@
+"""What the headers of requests came to that were read before."""
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from waiter.router.headers import RequestHeaders
+
+# Note [Known heads]
+#
+# Clients repeat their headers from request to request. The first time, a parser calls Python for each of them; the raw bytes
+# behind the request's line are then remembered together with what they mean. Where the same bytes come again they mean the
+# same, and only the line has to be checked. That is done by one parser for all connections, which calls no Python at all
+# and is only ever fed whole requests: the line, and no headers. Methods that would change what headers mean stop it.
+
+_LONGEST = 4096
+
+
+class KnownHeads:
+    """
+    The headers of requests without a body of HTTP/1.1, by their bytes: from the end of the request's line to the empty one.
+
+    What was used last stays: there are two generations, and when the young one is full it becomes the old one.
+    """
+
+    def __init__(self, most: int = 1024) -> None:
+        """
+        @param most: how many are remembered at most. None of them is longer than 4 KiB.
+        """
+        self._half = most // 2
+        self._young: dict[bytes, tuple[bytes, RequestHeaders]] = {}
+        self._old: dict[bytes, tuple[bytes, RequestHeaders]] = {}
+        self._lines = HttpRequestParser(None)
+
+    def find(self, block: bytes) -> tuple[bytes, RequestHeaders] | None:
+        """The bytes, as they were remembered, and what they mean; C{None} if they are not known."""
+        known = self._young.get(block)
+        if known is None:
+            known = self._old.get(block)
+            if known is not None:
+                self._keep(known)
+        return known
+
+    def remember(self, block: bytes, headers: RequestHeaders) -> None:
+        """Keep what a block of headers means."""
+        if len(block) <= _LONGEST:
+            self._keep((block, headers))
+
+    def _keep(self, known: tuple[bytes, RequestHeaders]) -> None:
+        if len(self._young) >= self._half:
+            self._young, self._old = {}, self._young
+        self._young[known[0]] = known
+
+    def is_line(self, line: bytes) -> bool:
+        """Whether this is the line of a request, without its end, that known headers can follow."""
+        if line[:1] <= b" " or line.startswith(b"PRI "):
+            # The parser passes over empty lines, and expects more after the beginning of HTTP/2.
+            return False
+        try:
+            self._lines.feed_data(line + b"\r\n\r\n")
+        except (HttpParserError, HttpParserUpgrade):
+            self._lines = HttpRequestParser(None)
+            return False
+        return True

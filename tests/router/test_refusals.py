@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.router.world import SERVICE_HOST, World, get, head, ok, parse, post, values
 from waiter.errors import ServiceForbidden
+from waiter.reservation.reserver import InstanceReserver
 
 
 class RefusedTests(SynchronousTestCase):
@@ -86,6 +87,17 @@ class RefusedTests(SynchronousTestCase):
         client.deliver(head(b"GET / HTTP/1.1", b"Host: localhost", b"x-waiter-cmd: rm", b"Origin: http://evil"))
         self.assertEqual(parse(client.take())[0], b"HTTP/1.1 403 Forbidden")
         self.assertEqual(world.catalogue.asked, [])
+
+    def test_bugWhileTelling(self):
+        """If not even the error can be told, the connection is broken and nothing leaks."""
+        world = World()
+        client, instance = world.ask(post(b"x"))
+        self.patch(InstanceReserver, "slots_available", property(lambda reserver: 1 / 0))
+        instance.reset()
+        self.assertEqual(client.end, "aborted")
+        world.step()
+        world.check_idle(self)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_bug(self):
         """An unexpected exception is a 500 for this request only; nothing leaks."""

@@ -14,6 +14,9 @@ from waiter.version import __version__
 Connect = Callable[[str, int, Callable[[], IProtocol], float], Deferred[IProtocol]]
 """Connects a protocol to a host and port within so many seconds; see C{waiter.router.carriers.connector}."""
 
+# Nobody has to say that an instance is gone.
+_MOST_OLD = 10000
+
 
 class BackendPool:
     """
@@ -104,6 +107,8 @@ class BackendPool:
 
     def learn_old(self, instance: Instance) -> None:
         """The instance has answered in HTTP/1.0."""
+        if len(self._old) >= _MOST_OLD:
+            self._old.clear()
         self._old.add(instance.id)
 
     def forget(self, instance_id: str) -> None:

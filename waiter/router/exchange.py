@@ -393,10 +393,18 @@ class Exchange:
             return
         self.status = error.status
         keep = self.may_keep() and not isinstance(error, RequestTimeout)
-        self.client.transport.write(failure_answer(self, error, keep=keep))
+        answer = None
+        try:
+            answer = failure_answer(self, error, keep=keep)
+        except Exception:  # noqa: BLE001 - whatever happens, the slot is given back
+            self._log.failure("A failure could not be told")
         self.request.discard()
         self._over(outcome, self._parts.clock.seconds())
-        self.client.answered(keep=keep)
+        if answer is None:
+            self.client.abort()
+        else:
+            self.client.transport.write(answer)
+            self.client.answered(keep=keep)
 
     # What happens to the client's connection
 

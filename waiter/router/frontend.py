@@ -151,4 +151,4 @@ class FrontendFactory(Factory):
                 busy.waited(now - busy.since)
             except Exception:  # noqa: BLE001 - one connection must not take the others down
                 self._log.failure("A connection could not be looked after")
-                connection.abort()
+                connection.cut()

@@ -250,6 +250,8 @@ class Exchange:
         self.taking = False
         self._attempt = None
         self._release(phase, outcome)
+        if self._waiting is not None:
+            self._waiting.cancel()
         if self.known:
             count_end(self.numbers, self, outcome, now)
         elif self.error is not None:
@@ -431,10 +433,7 @@ class Exchange:
             return
         if self._attempt is not None:
             self._attempt.drop()
-        waiting, self._waiting = self._waiting, None
         self._over(Outcome.CLIENT_ERROR, self._parts.clock.seconds())
-        if waiting is not None:
-            waiting.cancel()
 
     def client_full(self) -> None:
         """Let the instance wait with its answer."""

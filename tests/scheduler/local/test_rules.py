@@ -67,10 +67,33 @@ class BackoffTests(SynchronousTestCase):
         backoff = Backoff(3)
         backoff.failed(1, started_at=1)
         backoff.failed(2, started_at=2)
-        backoff.healthy()
+        backoff.healthy(2)
         self.assertEqual(backoff.remaining_secs(2), 0)
-        backoff.failed(3, started_at=3)
-        self.assertAlmostEqual(backoff.remaining_secs(3), 0.2)
+
+    def test_whenAnInstanceHasWorkedForAWhileTheFirstPauseComesNext(self):
+        backoff = Backoff(3)
+        backoff.failed(1, started_at=1)
+        backoff.failed(2, started_at=2)
+        backoff.healthy(3)
+        backoff.failed(13, started_at=2.5)
+        self.assertAlmostEqual(backoff.remaining_secs(13), 0.2)
+
+    def test_whenInstancesFailSoonAfterTheyWereHealthyThePausesGrow(self):
+        backoff, now, pauses = Backoff(2), 0.0, []
+        for _ in range(10):
+            backoff.healthy(now + 1)
+            backoff.failed(now + 2, started_at=now)
+            pauses.append(round(backoff.remaining_secs(now + 2), 3))
+            now += 100
+        self.assertEqual(pauses, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60])
+
+    def test_anOldInstanceThatFailsLongAfterTheTroubleOfOthersWaitsTheFirstPause(self):
+        backoff = Backoff(10)
+        for now in (100, 101, 102):
+            backoff.failed(now, started_at=now)
+        backoff.healthy(130)
+        backoff.failed(1000, started_at=0)
+        self.assertAlmostEqual(backoff.remaining_secs(1000), 0.2)
 
     @given(st.floats(min_value=1, max_value=100), st.integers(min_value=1, max_value=60))
     def test_noPauseIsLongerThanAMinute(self, factor, failures):

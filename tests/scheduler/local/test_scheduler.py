@@ -187,7 +187,7 @@ class FailingTests(SchedulerCase):
         self.runner.started[0].exit(1)
         self.assertEqual(self.runner.started[0].graces, [0])
 
-    def test_pausesGrowUntilAnInstanceIsHealthy(self):
+    def test_pausesGrowUntilAnInstanceHasBeenHealthyForAWhile(self):
         self.probe.result = REFUSED
         self.create(restart_backoff_factor=3)
         pauses = []
@@ -201,9 +201,21 @@ class FailingTests(SchedulerCase):
         self.assertEqual(pauses, [0.2, 0.6, 1.8, 5.4])
         self.probe.result = HEALTHY
         self.settle()
+        self.clock.advance(10)
         self.runner.started[-1].exit(1)
         self.clock.advance(0.21)
         self.assertEqual(len(self.runner.started), 6)
+
+    def test_pausesGrowWhenInstancesFailSoonAfterTheirFirstCheck(self):
+        self.create(restart_backoff_factor=3)
+        for pause in (0.2, 0.6, 1.8):
+            number = len(self.runner.started)
+            self.settle()
+            self.runner.started[-1].exit(1)
+            self.clock.advance(pause - 0.01)
+            self.assertEqual(len(self.runner.started), number)
+            self.clock.advance(0.02)
+            self.assertEqual(len(self.runner.started), number + 1)
 
     def test_anInstanceThatFinishesIsReplacedButHasNotFailed(self):
         described = self.create()

@@ -239,7 +239,7 @@ class LocalScheduler(TwistedService):
         """An instance shows another face."""
         entry = self._services.get(instance.running.service_id)
         if entry is not None and instance.phase is Phase.HEALTHY:
-            entry.healthy()
+            entry.healthy(self._reactor.seconds())
         self._publish()
 
     def ended(self, instance: LocalInstance) -> None:

@@ -59,10 +59,10 @@ class LocalService:
         self.queued_reason = None
         self.queued_since = None
 
-    def healthy(self) -> None:
-        """One of the instances has become healthy."""
+    def healthy(self, now: float) -> None:
+        """One of the instances has become healthy; C{now} is in the clock's seconds."""
         self._conflicts = 0
-        self.backoff.healthy()
+        self.backoff.healthy(now)
 
     def port_conflict(self) -> bool:
         """An instance found its port taken. Whether to start another at once; C{False} when it happened too often."""

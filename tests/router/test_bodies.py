@@ -138,6 +138,22 @@ class BodyTests(SynchronousTestCase):
         client.deliver(b"hello")
         self.assertEqual(instance.take(), b"hello")
 
+    def test_expectContinueAndAnotherInstance(self):
+        """A client is told to go on once, however many instances are asked."""
+        world = World(instances=2)
+        client, instance = world.ask(post(b"hello", b"Expect: 100-continue", method=b"PUT")[:-5])
+        instance.deliver(head(b"HTTP/1.1 100 Continue"))
+        self.assertEqual(client.take(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        instance.reset()
+        world.step()
+        other = world.instances.last
+        self.assertEqual(values(parse(other.take())[1], b"expect"), [])
+        other.deliver(head(b"HTTP/1.1 100 Continue"))
+        client.deliver(b"hello")
+        self.assertEqual((other.take(), client.take()), (b"hello", b""))
+        other.deliver(ok())
+        self.assertEqual(values(parse(client.take())[1], b"connection"), [])
+
     def test_expectContinueAndAFinalAnswer(self):
         """A client that was not told to go on may leave its body out, so its connection ends."""
         world = World()

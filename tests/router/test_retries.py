@@ -1,7 +1,10 @@
 """Which requests are sent again, and to whom."""
 
+from errno import EMFILE
+
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.error import ConnectError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.router.world import World, chunked, get, head, ok, parse, post
@@ -73,6 +76,20 @@ class ConnectTests(SynchronousTestCase):
         world.wait(2)
         self.assertEqual(parse(client.take())[0], b"HTTP/1.1 503 Service Unavailable")
         world.check_idle(self)
+
+    def test_ourOwnFault(self):
+        """If this process has no files left, no instance is blamed, and none is tried in vain."""
+        world = World(instances=2)
+        world.instances.refusal = ConnectError(osError=EMFILE)
+        world.instances.refusing = {10001}
+        client = world.client()
+        client.deliver(get())
+        world.step()
+        self.assertEqual(parse(client.take())[0], b"HTTP/1.1 502 Bad Gateway")
+        world.check_idle(self)
+        world.instances.refusing = set()
+        _, instance = world.ask(get(), client)
+        self.assertEqual(instance.getPeer().port, 10001)
 
     def test_noTimeLeft(self):
         """When connecting has used up the time, the error says that it was the connecting."""

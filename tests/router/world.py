@@ -150,6 +150,7 @@ class Instances:
         self._clock = clock
         self.wires = []
         self.refusing = set()
+        self.refusal = ConnectError()
         self.slow = False
         self.pending = []
         self.cancelled = 0
@@ -170,7 +171,7 @@ class Instances:
         if attempt.called:
             return
         if port in self.refusing:
-            attempt.errback(ConnectError())
+            attempt.errback(self.refusal)
             return
         protocol = factory()
         wire = Wire(self._clock, protocol, peer=("127.0.0.1", port), host=("127.0.0.1", 40000))

@@ -28,11 +28,10 @@ class Attempt:
     Who takes them slowly slows down who sends them. What becomes of the request is for its exchange to say: it is told
     when the answer begins and when it ends, or that there is none.
 
-    @ivar continued: the client was told to go on with its body.
     @ivar held: the instance's connection is not read, because the client does not take what has been read.
     """
 
-    __slots__ = ("_backend", "_chunking", "_client", "_exchange", "_unsent", "_upload", "continued", "held")
+    __slots__ = ("_backend", "_chunking", "_client", "_exchange", "_unsent", "_upload", "held")
 
     def __init__(self, exchange: "Exchange", backend: BackendConnection, upload: Upload | None) -> None:
         """
@@ -44,7 +43,6 @@ class Attempt:
         self._upload = upload
         self._chunking = False
         self._unsent: int | None = None
-        self.continued = False
         self.held = False
 
     def ask(self) -> None:
@@ -56,7 +54,7 @@ class Attempt:
             data = b"%b %b HTTP/1.1\r\n%bx-cid: %b\r\n\r\n" % (request.method, request.target, lines, exchange.cid)
         else:
             expect = b""
-            if request.headers.expects_continue:
+            if request.headers.expects_continue and not exchange.continued:
                 if self._client.parts.backends.speaks_old(backend.instance):
                     self._tell_to_continue()
                 else:
@@ -112,8 +110,8 @@ class Attempt:
             self._client.transport.write(answer.lines + b"\r\n")
 
     def _tell_to_continue(self) -> None:
-        if not self.continued:
-            self.continued = True
+        if not self._exchange.continued:
+            self._exchange.continued = True
             self._client.transport.write(CONTINUE)
 
     def progress(self, answer: Answer | None, pieces: list[bytes], ended: bool, trailers: list[Field]) -> None:

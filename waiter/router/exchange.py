@@ -1,7 +1,7 @@
 """One request for a service, from its head to the end of its answer."""
 
 from collections.abc import Callable
-from enum import Enum
+from errno import EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -22,6 +22,7 @@ from waiter.router.attempt import Attempt
 from waiter.router.backend_connection import BackendConnection
 from waiter.router.failure_answer import failure_answer, own_debug_lines
 from waiter.router.interface import IResponder
+from waiter.router.phase import Phase
 from waiter.router.request import Request
 from waiter.router.retries import IDEMPOTENT
 from waiter.router.tunnel import Tunnel
@@ -33,23 +34,9 @@ if TYPE_CHECKING:
 
 _ANY_INSTANCE: frozenset[str] = frozenset()
 _MOST_RESENDS = 2
+# Too many files, buffers or ports in use here: another instance would do no better, and none is to blame.
+_OUR_OWN_FAULT = frozenset({EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM})
 _OUTCOMES = {"client-error": Outcome.CLIENT_ERROR, "instance-error": Outcome.INSTANCE_ERROR}
-
-
-class Phase(Enum):
-    """
-    How far a request has come.
-
-    C{FINDING}: it has no slot. C{ASKING}: it has one, and no answer. C{ANSWERING}: the client has been sent a part of the
-    answer, so nothing can be taken back. C{OVER}: nothing more happens.
-    """
-
-    FINDING = 0
-    ASKING = 1
-    ANSWERING = 2
-    OVER = 3
-
-
 _FINDING, _ASKING, _ANSWERING, _OVER = Phase
 
 
@@ -70,6 +57,7 @@ class Exchange:
     @ivar status: of the answer the client has been sent.
     @ivar error: what it was told instead of an instance's answer.
     @ivar keep: whether the client's connection may be used for another request.
+    @ivar continued: whether the client was told to go on with its body.
     @ivar tries: how often the request was sent, or would have been if the instance could have been reached.
     """
 
@@ -92,6 +80,7 @@ class Exchange:
     status: int | None = None
     error: WaiterError | None = None
     keep = True
+    continued = False
     response_bytes = 0
     tries = 1
     _resends = 0
@@ -232,8 +221,7 @@ class Exchange:
         if not request.headers.keep_alive or self._parts.draining or self.client.unreadable:
             return False
         # A client that was not told to go on with its body may leave it out.
-        attempt = self._attempt
-        return request.complete or not request.headers.expects_continue or (attempt is not None and attempt.continued)
+        return request.complete or not request.headers.expects_continue or self.continued
 
     def answered(self, attempt: Attempt) -> None:
         """The whole answer is on its way to the client."""
@@ -272,12 +260,14 @@ class Exchange:
 
     def _not_connected(self, failure: Failure) -> None:
         """Nothing was sent, so another instance can be tried as long as there is time."""
-        self.numbers.retries += 1
-        self._try_another(
-            InstanceUnreachable(
-                "Request failed to connect to service backend", details={"reason": failure.getErrorMessage()}
-            )
+        error = InstanceUnreachable(
+            "Request failed to connect to service backend", details={"reason": failure.getErrorMessage()}
         )
+        if getattr(failure.value, "osError", None) in _OUR_OWN_FAULT:
+            self._fail(error, Outcome.GENERIC_ERROR)
+            return
+        self.numbers.retries += 1
+        self._try_another(error)
 
     def broken(self, error: WaiterError, *, stale: bool) -> None:
         """

@@ -83,8 +83,9 @@ class Ready(Service):
 
     _log = Logger()
 
-    def __init__(self, unknown_variables: Sequence[str]) -> None:
+    def __init__(self, state_directory: StateDirectory, unknown_variables: Sequence[str]) -> None:
         self.setName("announcement")
+        self._state_directory = state_directory
         self._unknown_variables = unknown_variables
 
     def startService(self) -> None:
@@ -95,7 +96,7 @@ class Ready(Service):
                 "These environment variables are no settings and are ignored: {names}",
                 names=", ".join(self._unknown_variables),
             )
-        self._log.info("Waiter is ready")
+        self._log.info("Waiter is ready; its state is in {path}", path=str(self._state_directory.path))
 
 
 def assemble(
@@ -301,7 +302,7 @@ def assemble(
         request_log,
         metrics_collection,
         Router(listening, frontend, backends, drain_timeout_secs=settings.listen.drain_timeout_secs),
-        Ready(unknown_variables),
+        Ready(state_directory, unknown_variables),
     ):
         service.setServiceParent(root)
     return root

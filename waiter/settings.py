@@ -311,7 +311,11 @@ def _explain(error: ValidationError) -> list[str]:
             lines.append(f"{path}: there is no such setting{hint}")
         else:
             is_no_list = problem["type"] == "tuple_type"
-            message = "must be a list" if is_no_list else problem["msg"].removeprefix("Value error, ")
+            message = (
+                "must be a list; in a variable, one in JSON"
+                if is_no_list
+                else problem["msg"].removeprefix("Value error, ")
+            )
             lines.append(f"{path}: {message} (it is {problem['input']!r})" if path else message)
     return lines
 

@@ -314,7 +314,7 @@ class AnsweredTests(SynchronousTestCase):
         self.assertEqual(headers[b"x-waiter-auth-user"], b"alice")
         self.assertEqual(
             headers[b"x-waiter-backend-log-url"],
-            b"http://localhost:9091/apps/s/logs?instance-id=s.1&host=127.0.0.1&directory=/logs",
+            b"http://localhost:9091/apps/s/logs?instance-id=s.1&host=127.0.0.1",
         )
         client, instance = World().ask()
         instance.deliver(ok(b"", b"X-Waiter-Service-Id: forged"))

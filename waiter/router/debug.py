@@ -66,5 +66,6 @@ def _ns(secs: float | None) -> int | None:
 
 
 def _log_url(identity: Identity, instance: Instance) -> str:
-    url = f"{identity.url}/apps/{instance.service_id}/logs?instance-id={quote(instance.id)}&host={quote(instance.host)}"
-    return url if instance.log_directory is None else f"{url}&directory={quote(instance.log_directory)}"
+    return (
+        f"{identity.url}/apps/{instance.service_id}/logs?instance-id={quote(instance.id)}&host={quote(instance.host)}"
+    )

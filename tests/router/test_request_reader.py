@@ -155,7 +155,7 @@ class RepeatedTests(SynchronousTestCase):
         """Those seen before, too, whatever was in between, and on other connections."""
         known_heads = KnownHeads()
         first, second = (RequestReader(Limits(), known_heads, lambda request: None) for _ in range(2))
-        for request in (get(b"/", b"A: 1"), post(b"x"), get(b"/", b"B: 1")):
+        for request in (get(b"/", b"A: 1"), post(b"x"), get(b"/", b"B: 1")) * 2:
             first.feed(request)
         for reader in (first, second, first):
             for header in (b"A: 1", b"B: 1", b"A: 1"):
@@ -169,6 +169,8 @@ class RepeatedTests(SynchronousTestCase):
         first, second = (RequestReader(Limits(), known_heads, lambda request: None) for _ in range(2))
         first.feed(get(b"/", b"Connection: close"))
         self.assertTrue(first.ended)
+        self.assertIsNone(second.repeated(get(b"/", b"Connection: close")))
+        known_heads.remember(first._block, first._headers)
         self.assertFalse(second.repeated(get(b"/", b"Connection: close")).headers.keep_alive)
         self.assertTrue(second.ended)
 
@@ -181,11 +183,25 @@ class RepeatedTests(SynchronousTestCase):
 class KnownHeadsTests(SynchronousTestCase):
     HEADERS = read_request([(b"Host", b"a")], 1)
 
+    def keep(self, heads, block):
+        heads.remember(block, self.HEADERS)
+        heads.remember(block, self.HEADERS)
+
+    def test_whatComesOnce(self):
+        """What has come once only is not kept; of what came, only so much is known."""
+        heads = KnownHeads()
+        for n in range(20000):
+            heads.remember(b"%d" % n, self.HEADERS)
+        self.assertIsNone(heads.find(b"19999"))
+        heads.remember(b"19999", self.HEADERS)
+        self.assertIsNotNone(heads.find(b"19999"))
+        self.assertLess(len(heads._noted), 10000)
+
     def test_bound(self):
         """Only so many are remembered; what is in use stays."""
         heads = KnownHeads(most=10)
         for n in range(1000):
-            heads.remember(b"%d" % n, self.HEADERS)
+            self.keep(heads, b"%d" % n)
             self.assertIsNotNone(heads.find(b"0"))
             self.assertLessEqual(len(heads._young) + len(heads._old), 10)
         self.assertIsNone(heads.find(b"1"))
@@ -194,8 +210,8 @@ class KnownHeadsTests(SynchronousTestCase):
     def test_longOnes(self):
         """Very long ones are not."""
         heads = KnownHeads()
-        heads.remember(b"x" * 4096, self.HEADERS)
-        heads.remember(b"y" * 4097, self.HEADERS)
+        self.keep(heads, b"x" * 4096)
+        self.keep(heads, b"y" * 4097)
         self.assertIsNotNone(heads.find(b"x" * 4096))
         self.assertIsNone(heads.find(b"y" * 4097))
 

@@ -12,13 +12,15 @@ from waiter.router.headers import RequestHeaders
 # and is only ever fed whole requests: the line, and no headers. Methods that would change what headers mean stop it.
 
 _LONGEST = 4096
+_MOST_NOTED = 8192
 
 
 class KnownHeads:
     """
     The headers of requests without a body of HTTP/1.1, by their bytes: from the end of the request's line to the empty one.
 
-    What was used last stays: there are two generations, and when the young one is full it becomes the old one.
+    What was used last stays: there are two generations, and when the young one is full it becomes the old one. What comes
+    for the first time is only noted, for most of what never comes again is new each time.
     """
 
     def __init__(self, most: int = 1024) -> None:
@@ -28,6 +30,7 @@ class KnownHeads:
         self._half = most // 2
         self._young: dict[bytes, tuple[bytes, RequestHeaders]] = {}
         self._old: dict[bytes, tuple[bytes, RequestHeaders]] = {}
+        self._noted: set[int] = set()
         self._lines = HttpRequestParser(None)
 
     def find(self, block: bytes) -> tuple[bytes, RequestHeaders] | None:
@@ -40,9 +43,16 @@ class KnownHeads:
         return known
 
     def remember(self, block: bytes, headers: RequestHeaders) -> None:
-        """Keep what a block of headers means."""
-        if len(block) <= _LONGEST:
+        """Keep what a block of headers means, if it has come before."""
+        if len(block) > _LONGEST:
+            return
+        note = hash(block)
+        if note in self._noted:
             self._keep((block, headers))
+            return
+        if len(self._noted) >= _MOST_NOTED:
+            self._noted.clear()
+        self._noted.add(note)
 
     def _keep(self, known: tuple[bytes, RequestHeaders]) -> None:
         if len(self._young) >= self._half:

@@ -203,13 +203,21 @@ class ClientConnection(Protocol):
 
         @raise WaiterError: not.
         """
-        check_service_request(
-            headers.host,
-            describes_service(headers.waiter_names),
-            headers.origin,
-            headers.sec_fetch_site,
-            self.parts.own_hosts,
-        )
+        last = self.admitted
+        if (
+            last is None
+            or headers.waiter_names != last.waiter_names
+            or headers.host != last.host
+            or headers.origin != last.origin
+            or headers.sec_fetch_site != last.sec_fetch_site
+        ):
+            check_service_request(
+                headers.host,
+                describes_service(headers.waiter_names),
+                headers.origin,
+                headers.sec_fetch_site,
+                self.parts.own_hosts,
+            )
         self.admitted = headers
 
     def lines_for_instance(self, headers: RequestHeaders, descriptor: Descriptor) -> bytes:

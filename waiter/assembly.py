@@ -33,6 +33,7 @@ from waiter.discovery.collectors import RouterCollector, ServiceCollector
 from waiter.discovery.routers import StaticRouterDirectory
 from waiter.effective_settings import effective_settings
 from waiter.model.identity import Identity
+from waiter.model.routing import RoutingState
 from waiter.reservation.ejection import EjectionRules
 from waiter.reservation.manager import ReserverManager
 from waiter.router.backend import BackendPool
@@ -260,6 +261,7 @@ def assemble(
         idle_secs=settings.request.pool_idle_timeout_ms / 1000,
         limits=limits,
     )
+    aggregator.states.subscribe(lambda state: backends.retain(_instance_ids(state)))
     frontend = FrontendFactory(
         reactor,
         resolver=resolver,
@@ -355,6 +357,10 @@ def _request_log_path(settings: Settings, state_directory: StateDirectory) -> Pa
         return None
     path = settings.request_log.path
     return state_directory.request_log if path is None else Path(path).absolute()
+
+
+def _instance_ids(state: RoutingState) -> set[str]:
+    return {instance.id for service in state.services.values() for instance in (*service.healthy, *service.unhealthy)}
 
 
 def _in_thread(reactor: Any, call: Callable[..., T], *arguments: Any) -> Deferred[T]:

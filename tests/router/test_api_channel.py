@@ -210,6 +210,23 @@ class ApiTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.assertEqual(client.end, None)
 
+    def test_oneIdInTheRequestTheAnswerAndTheLog(self):
+        """The API sees the id that the answer carries, whether the client gave one or not."""
+        app = Klein()
+
+        @app.route("/")
+        def seen(request):
+            return request.getHeader(b"x-cid")
+
+        world = World(api=app.resource())
+        client = world.client()
+        for given in ([b"x-cid: mine"], [], [b"x-cid: " + b"long" * 100]):
+            client.deliver(own(b"/", *given))
+            _status, headers, body = parse(client.take())
+            self.assertEqual(dict(headers)[b"x-cid"], world.log.records[-1].cid)
+            self.assertEqual(unchunk(body)[0], world.log.records[-1].cid)
+        self.assertEqual(world.log.records[0].cid, b"mine")
+
     def test_klein(self):
         """Klein applications work, Deferreds included."""
         app = Klein()

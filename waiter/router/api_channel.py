@@ -135,6 +135,7 @@ class ApiChannel:
         self._web = web = self.site.requestFactory(self, queued=False)
         for name, value in request.headers.fields:
             web.requestHeaders.addRawHeader(name, value)
+        web.requestHeaders.setRawHeaders(b"x-cid", [self._cid])
         web.gotLength(request.arrived)
         web.parseCookies()
         for piece in request.take():

@@ -98,7 +98,7 @@ class RunningWaiter:
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             **self._environment,
         }
-        # Not the reactor's spawnProcess: under uvloop it notices neither the end of a child nor that of its output in time.
+        # Not the reactor's spawnProcess: what the server needs of a reactor must not depend on the one that runs the tests.
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.case.addCleanup(self._clean_up)

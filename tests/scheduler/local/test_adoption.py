@@ -273,23 +273,28 @@ class AdoptionTests(World, TestCase):
 
 
 @implementer(IReadDescriptor)
-class Words:
-    """Waits for something to be said on a pipe, or for its end."""
+class Line:
+    """Waits for a line to be said on a pipe, or for its end."""
 
     def __init__(self, pipe):
         self.pipe = pipe
         self.said = Deferred()
+        self.read = b""
         reactor.addReader(self)
 
     def fileno(self):
         return self.pipe.fileno()
 
     def logPrefix(self):
-        return "words"
+        return "line"
 
     def doRead(self):
-        reactor.removeReader(self)
-        self.said.callback(os.read(self.fileno(), 65536))
+        # The text and the end of its line may come one after the other.
+        part = os.read(self.fileno(), 65536)
+        self.read += part
+        if not part or self.read.endswith(b"\n"):
+            reactor.removeReader(self)
+            self.said.callback(self.read)
 
     def connectionLost(self, reason):
         """The reactor stops."""
@@ -332,7 +337,7 @@ class KilledServerTests(World, TestCase):
         self.addCleanup(server.wait)
         self.addCleanup(server.kill)
         self.addCleanup(server.stdout.close)
-        self.assertEqual(await Words(server.stdout).said, b"healthy\n")
+        self.assertEqual(await Line(server.stdout).said, b"healthy\n")
         pids = self.carriers()
         self.assertGreaterEqual(len(pids), 4)
         ended = Deferred()

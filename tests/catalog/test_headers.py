@@ -25,7 +25,7 @@ class ParameterTests(SynchronousTestCase):
         self.assertParameters({"name": "Zähler"}, ("name", "Zähler".encode()))
 
     def test_theOthersAreJson(self):
-        for name in ("cpus", "mem", "ports", "min-instances", "scale-factor", "idle-timeout-mins"):
+        for name in ("cpus", "mem", "pin", "ports", "min-instances", "scale-factor", "idle-timeout-mins"):
             for text, value in [
                 (b"1", 1),
                 (b"0.25", 0.25),

@@ -33,6 +33,7 @@ GOLDEN = [
         {"run_as_user": "bob", "permitted_user": "*", "idle_timeout_mins": 0.5, "min_instances": 0},
         "waiter-service-70fe0654d895f703e936147eb72f4dc8",
     ),
+    ({"pin": True}, "waiter-service-1ff5fc503942f67a88b771da2d709f4b"),
 ]
 
 

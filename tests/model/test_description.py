@@ -61,6 +61,7 @@ DEFAULTS = {
     "name": None,
     "namespace": None,
     "permitted-user": "*",
+    "pin": False,
     "ports": 1,
     "restart-backoff-factor": 2,
     "routing-mode": "default",
@@ -151,6 +152,11 @@ class RangeTests(DescriptionTestCase):
             self.assertWrong(name, 0)
             self.assertWrong(name, -0.1)
             self.described(**{name: 0.0001})
+
+    def test_onlyTrueAndFalseAreTruths(self):
+        self.assertIs(self.described(pin=True).pin, True)
+        for value in (1, 0, "true", "yes", [], None):
+            self.assertWrong("pin", value)
 
     def test_anIdleTimeoutMayBeAFraction(self):
         self.assertEqual(self.described(idle_timeout_mins=0.05).idle_timeout_mins, 0.05)

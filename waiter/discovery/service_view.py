@@ -141,6 +141,7 @@ class ServiceView:
             deployment_error=found.deployment_error,
             instability_issue=found.instability_issue,
             queued_reason=collected.record.queued_reason,
+            shortage=collected.record.shortage,
             start_secs=self._start_secs,
         )
 

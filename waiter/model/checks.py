@@ -88,6 +88,12 @@ def _number(value: Any) -> float:
     return number
 
 
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")  # noqa: TRY004 - as above
+    return value
+
+
 def _integer(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("not an integer")  # noqa: TRY004 - as above
@@ -121,3 +127,6 @@ Number = Annotated[float, BeforeValidator(_number)]
 
 #: A whole number; 1.0 is one.
 Integer = Annotated[int, BeforeValidator(_integer)]
+
+#: True or false; a number is neither, a string is neither.
+Truth = Annotated[bool, BeforeValidator(_truth)]

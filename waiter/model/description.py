@@ -5,7 +5,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-from waiter.model.checks import Command, Integer, MetricGroup, Number, Path, Says, ShortWord, User, Word, shown, wrong
+from waiter.model.checks import (
+    Command,
+    Integer,
+    MetricGroup,
+    Number,
+    Path,
+    Says,
+    ShortWord,
+    Truth,
+    User,
+    Word,
+    shown,
+    wrong,
+)
 from waiter.model.environment import Environment, Metadata, VariableNames
 from waiter.model.frozen import FrozenDict
 
@@ -180,6 +193,9 @@ class ServiceDescription(BaseModel):
     )
     permitted_user: Annotated[User, Says("permitted-user must be a non-empty string of at most 256 characters.")] = (
         Field("*", description="Who may send requests, * for everybody; with headers, the caller if not given.")
+    )
+    pin: Annotated[Truth, Says("pin must be true or false.", overridable=True)] = Field(
+        False, description="Whether idle instances stay when other services need their room."
     )
     ports: Annotated[Integer, Says("ports must be an integer in the range [1, 10].")] = Field(
         1, ge=1, le=10, description="How many ports an instance gets, as PORT0, PORT1, ..."

@@ -14,6 +14,7 @@ from waiter.model.description import ServiceDescription, outside_name
 
 _KINDS: Mapping[Any, str] = {
     str: "text",
+    bool: "true or false",
     int: "integer",
     float: "number",
     tuple: "list of texts",

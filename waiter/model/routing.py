@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import attrs
 
 from waiter.model.instance import Instance
+from waiter.model.resources import Shortage
 from waiter.model.service import Service
 
 
@@ -40,6 +41,8 @@ class ServiceState:
     @ivar slots: instance id to the number of slots this router may use on it; the seed's C{my-instance->slots}.
     @ivar expired: instances to be replaced; they are also in C{healthy} or C{unhealthy}.
     @ivar starting: unhealthy instances that still have time to become healthy.
+    @ivar queued_reason: why requested instances are not started yet.
+    @ivar shortage: what is missing if that is for lack of room.
     @ivar start_secs: how long its instances took from start to healthy, smoothed; C{None} before the first did.
     """
 
@@ -55,6 +58,7 @@ class ServiceState:
     deployment_error: DeploymentError | None = None
     instability_issue: str | None = None
     queued_reason: str | None = None
+    shortage: Shortage | None = None
     start_secs: float | None = None
 
     @property

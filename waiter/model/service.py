@@ -7,6 +7,7 @@ import attrs
 
 from waiter.model.description import ServiceDescription
 from waiter.model.instance import Instance
+from waiter.model.resources import Shortage
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +35,7 @@ class ServiceRecord:
     @ivar task_count: how many exist, starting ones included.
     @ivar deployment_error: the scheduler's own word on why it cannot run, if it has one.
     @ivar queued_reason: why requested instances are not started yet, if the scheduler holds them back.
+    @ivar shortage: what is missing if they wait for room that other services' instances take.
     """
 
     id: str
@@ -41,6 +43,7 @@ class ServiceRecord:
     task_count: int
     deployment_error: str | None = None
     queued_reason: str | None = None
+    shortage: Shortage | None = None
 
 
 @attrs.frozen(kw_only=True)

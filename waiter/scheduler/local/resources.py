@@ -1,14 +1,5 @@
-"""What instances take of a machine."""
+"""What instances take of a machine; see L{waiter.model.resources}."""
 
-import attrs
+from waiter.model.resources import Resources
 
-
-@attrs.frozen(kw_only=True)
-class Resources:
-    """
-    @ivar cpus: in CPUs of the machine; parts of one count.
-    @ivar mem: in MiB.
-    """
-
-    cpus: float = 0.0
-    mem: float = 0.0
+__all__ = ["Resources"]

@@ -63,8 +63,9 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(names[0], "state directory")
         for earlier, later in [
             ("LocalScheduler", "reservation"),
-            ("reservation", "autoscaler"),
-            ("autoscaler", "router"),
+            ("reservation", "router"),
+            ("router", "autoscaler"),
+            ("autoscaler", "listening"),
         ]:
             self.assertLess(names.index(earlier), names.index(later))
         self.assertFalse(root.services[0].path.exists())

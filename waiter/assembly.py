@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.application.service import IService, Service
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -65,7 +65,13 @@ EXPECTED_FAILURES = (StateDirectoryError, CannotListen, StoreUnusable)
 
 
 class WaiterService(OrderedService):
-    """The root of the tree: one router, whole."""
+    """
+    The root of the tree: one router, whole.
+
+    @ivar stop_again: told what to do if somebody wants it to stop while it is stopping.
+    """
+
+    stop_again: Callable[[Callable[[], object]], object] | None = None
 
     def privilegedStartService(self) -> None:
         """
@@ -77,6 +83,12 @@ class WaiterService(OrderedService):
             super().privilegedStartService()
         except EXPECTED_FAILURES as error:
             raise SystemExit(f"waiter: {error}") from None
+
+    def stopService(self) -> Deferred[None]:
+        """Stop all parts in order; see L{OrderedService}."""
+        if self.stop_again is not None:
+            self.stop_again(self.hurry)
+        return super().stopService()
 
 
 class Ready(Service):
@@ -106,7 +118,7 @@ def assemble(
     *,
     unknown_variables: Sequence[str] = (),
     wall: Callable[[], float] = time.time,
-) -> IService:
+) -> WaiterService:
     """
     Build the tree of services, in starting order. Nothing is opened, bound or started.
 
@@ -245,6 +257,7 @@ def assemble(
             settings_view=lambda: effective_settings(settings, identity, _iso(identity.started_at)),
             principal=lambda _request: principal,
             is_leader=_alone,
+            is_draining=lambda: frontend.draining,
             components={"autoscaling-multiplexer": executor.state},
         )
     )
@@ -253,6 +266,7 @@ def assemble(
         header_count=settings.listen.max_headers,
         idle_secs=settings.listen.idle_timeout_secs,
         head_secs=settings.listen.head_timeout_secs,
+        drain_waiting_secs=settings.listen.drain_waiting_secs,
     )
     backends = BackendPool(
         reactor,
@@ -299,11 +313,18 @@ def assemble(
         router_collector,
         service_collector,
         executor,
-        autoscaler,
-        idle_collector,
         request_log,
         metrics_collection,
-        Router(listening, frontend, backends, drain_timeout_secs=settings.listen.drain_timeout_secs),
+        Router(
+            frontend,
+            backends,
+            drain_timeout_secs=settings.listen.drain_timeout_secs,
+            draining=scheduler.start_no_more,
+        ),
+        # Stopped before the router drains: nothing is begun any more for requests that wait.
+        autoscaler,
+        idle_collector,
+        listening,
         Ready(state_directory, unknown_variables),
     ):
         service.setServiceParent(root)

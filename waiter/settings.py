@@ -64,6 +64,11 @@ class ListenSettings(Section):
     drain_timeout_secs: PositiveFloat = Field(
         default=30, description="How long requests may go on when Waiter stops, before their connections are cut."
     )
+    drain_waiting_secs: Annotated[float, Field(ge=0)] = Field(
+        default=10,
+        description="How long requests that have no instance yet may go on waiting when Waiter stops. No instances are "
+        "started any more; where none is running or starting, they are refused at once.",
+    )
 
 
 class AuthenticatorSettings(Section):

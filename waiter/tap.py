@@ -1,6 +1,7 @@
 """C{twistd waiter}: the command line, and the way from it to a service."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from twisted.python import usage
 
 from waiter.settings import Settings, SettingsError, read_settings
 from waiter.support.reactors import install_fast_reactor
+from waiter.support.signals import hear_again
 from waiter.version import __version__
 
 
@@ -80,6 +82,8 @@ def makeService(options: Options) -> IService:
     from waiter.assembly import assemble  # noqa: PLC0415
 
     try:
-        return assemble(reactor, options.settings, unknown_variables=options.unknown_variables)
+        root = assemble(reactor, options.settings, unknown_variables=options.unknown_variables)
     except SettingsError as error:
         raise SystemExit(f"waiter: {error}") from None
+    root.stop_again = partial(hear_again, reactor)
+    return root

@@ -5,8 +5,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
-from waiter.support.ordered import OrderedService
+from waiter.support.ordered import IHasty, OrderedService
 
 
 class Child(Service):
@@ -31,6 +32,16 @@ class Child(Service):
         if isinstance(self.stopping, Exception):
             raise self.stopping
         return self.stopping
+
+
+@implementer(IHasty)
+class HastyChild(Child):
+    """Ends its stop when it is hurried."""
+
+    def hurry(self):
+        self.events.append(f"hurry {self.name}")
+        if self.stopping is not None and not self.running:
+            self.stopping.callback(None)
 
 
 class OrderedServiceTests(SynchronousTestCase):
@@ -182,3 +193,67 @@ class OrderedServiceTests(SynchronousTestCase):
         self.successResultOf(self.service.stopService())
         self.start()
         self.assertTrue(all(child.running for child in (self.a, self.b, self.c)))
+
+    def hurried(self):
+        """What is said while it is hurried."""
+        said = []
+
+        def hear(event):
+            said.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        self.service.hurry()
+        return said
+
+    def test_hurriedItWaitsLittleForTheChildWhoseTurnItIsAndForThoseThatFollow(self):
+        """They are cut short after the hurried deadline each, and that is no failure."""
+        self.start()
+        self.c.stopping, self.b.stopping = Deferred(), Deferred()
+        stopped = self.service.stopService()
+        self.clock.advance(5)
+        said = self.hurried()
+        self.clock.advance(0.9)
+        self.assertEqual(self.events, ["stop c"])
+        self.clock.advance(0.1)
+        self.assertEqual(self.events, ["stop c", "stop b"])
+        self.clock.advance(1)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events, ["stop c", "stop b", "stop a"])
+        self.assertEqual(said, ["c was not waited for any longer", "b was not waited for any longer"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_hurriedItTellsTheChildrenThatCanHurry(self):
+        """Those that stop now and those that are to stop; hurrying once more changes nothing."""
+        hasty = HastyChild("d", self.events)
+        hasty.setServiceParent(self.service)
+        self.start()
+        hasty.stopping = Deferred()
+        stopped = self.service.stopService()
+        self.service.hurry()
+        self.successResultOf(stopped)
+        self.assertEqual(self.events, ["stop d", "hurry d", "stop c", "stop b", "stop a"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_hurryingWhileNothingStopsDoesNothing(self):
+        """Also afterwards all is as ever."""
+        HastyChild("d", self.events).setServiceParent(self.service)
+        self.start()
+        self.service.hurry()
+        self.c.stopping = Deferred()
+        stopped = self.service.stopService()
+        self.clock.advance(9)
+        self.assertNoResult(stopped)
+        self.assertEqual(self.events, ["stop d", "stop c"])
+        self.c.stopping.callback(None)
+        self.successResultOf(stopped)
+
+    def test_aChildThatFailsWhileItIsHurriedIsLogged(self):
+        """With its traceback, as ever."""
+        self.start()
+        self.c.stopping = Deferred()
+        stopped = self.service.stopService()
+        self.service.hurry()
+        self.c.stopping.errback(ZeroDivisionError())
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -34,7 +34,7 @@ def service_failing(service_id: str, error: DeploymentError) -> ServiceFailing:
     return ServiceFailing(message, details={"deployment-error": error.key, "service-id": service_id})
 
 
-def shutting_down(service_id: str) -> ShuttingDown:
+def shutting_down(service_id: str | None) -> ShuttingDown:
     """This router stops; another one, or the next one here, will serve."""
     return ShuttingDown(
         "Waiter is shutting down.", details={"service-id": service_id}, retry_after_secs=RETRY_AFTER_UNKNOWN_SECS

@@ -351,6 +351,11 @@ class InstanceReserver:
         )
 
     @property
+    def has_instances(self) -> bool:
+        """Whether there are instances that serve or may yet come to."""
+        return bool(self._state.healthy or self._state.unhealthy)
+
+    @property
     def slots_assigned(self) -> int:
         """All slots this router may use, those of ejected or locked instances included."""
         return self._table.assigned

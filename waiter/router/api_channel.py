@@ -161,6 +161,9 @@ class ApiChannel:
         if self._web is not None:
             self._web.connectionLost(_CLOSED if cleanly else _BROKEN)
 
+    def router_stops(self, secs: float) -> None:
+        """Go on: nothing is waited for that may not come."""
+
     def client_full(self) -> None:
         """A producer is told by the transport itself."""
 

@@ -390,10 +390,16 @@ class ClientConnection(Protocol):
             else:
                 self.transport.resumeProducing()
 
-    def drain(self) -> None:
-        """Close when nothing is to be answered any more."""
+    def drain(self) -> bool:
+        """Close when nothing is to be answered any more. Returns whether something is."""
         if self._resting:
             self.close()
+        return not self._closing
+
+    def router_stops(self, secs: float) -> None:
+        """The router has been stopping for C{secs}; called again and again until this connection is gone."""
+        if self.responder is not None:
+            self.responder.router_stops(secs)
 
     def give_up(self, error: WaiterError) -> None:
         """Whatever is being answered, end it with that error, and close the connection."""

@@ -15,6 +15,7 @@ from waiter.errors import InstanceUnreachable, RequestTimeout, WaiterError
 from waiter.model.instance import Instance
 from waiter.model.outcome import Outcome
 from waiter.reservation.lease import Lease
+from waiter.reservation.refusals import shutting_down
 from waiter.reservation.reserver import InstanceReserver
 from waiter.router.accounting import count_end, log_entry
 from waiter.router.answers import Answer
@@ -441,6 +442,13 @@ class Exchange:
             error = self._attempt.waited(secs)
             if error is not None:
                 self._fail(error)
+
+    def router_stops(self, secs: float) -> None:
+        """No new instances are started any more: wait for a slot only while one of those that are there may give it."""
+        if self._phase is not _FINDING:
+            return
+        if secs >= self._parts.limits.drain_waiting_secs or (self.known and not self.reserver.has_instances):
+            self._fail(shutting_down(self.descriptor.service.id if self.known else None))
 
     # Another protocol
 

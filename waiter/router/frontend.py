@@ -81,6 +81,7 @@ class FrontendFactory(Factory):
         self._sweep: IDelayedCall | None = None
         self._drained: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
+        self._draining_since: float | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> ClientConnection:  # noqa: ARG002 - Twisted passes it
         """Serve one more connection."""
@@ -94,31 +95,55 @@ class FrontendFactory(Factory):
             self._schedule()
         return connection
 
+    @property
+    def draining(self) -> bool:
+        """Whether this router stops, and nothing more should be sent to it."""
+        return self._parts.draining
+
     def drain(self, deadline_secs: float) -> Deferred[None]:
         """
         Close idle connections now, the others when their requests are answered.
 
-        At the deadline what still waits for its answer gets an error instead. Fires when no connection is left, which is
-        shortly after that at the latest. Never fails. Cancelling it changes nothing but that nobody is told.
+        Requests that have no slot are waited for as long as there is hope for them, but for C{limits.drain_waiting_secs} at
+        most; then they get an error. At the deadline so does whatever still waits for its answer. Fires when no connection
+        is left, which is shortly after that at the latest. Never fails. Cancelling it changes nothing but that nobody is
+        told.
         """
         self._parts.draining = True
         if not self._connections:
             return succeed(None)
-        self._drained = Deferred()
+        drained: Deferred[None] = Deferred(self._forgotten)
+        self._drained = drained
         self._deadline = self._parts.clock.callLater(deadline_secs, self._give_up)
-        for connection in list(self._connections):
-            connection.drain()
-        return self._drained
+        self._draining_since = self._parts.clock.seconds()
+        busy = sum([connection.drain() for connection in list(self._connections)])
+        if busy:
+            self._log.info(
+                "Connections with requests to finish: {busy}. Ctrl-C or SIGTERM once more ends them at once.", busy=busy
+            )
+        return drained
 
-    def _give_up(self) -> None:
-        self._deadline = self._parts.clock.callLater(_LAST_WORDS_SECS, self._cut)
-        for connection in list(self._connections):
-            connection.give_up(ShuttingDown("Waiter is shutting down.", retry_after_secs=5))
+    def hurry(self) -> None:
+        """While it drains: have the deadline come now."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._give_up()
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Break all connections, whatever goes on there."""
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
         self._deadline = None
         for connection in list(self._connections):
             connection.cut()
+
+    def _forgotten(self, _: object) -> None:
+        self._drained = None
+
+    def _give_up(self) -> None:
+        self._deadline = self._parts.clock.callLater(_LAST_WORDS_SECS, self.cut)
+        for connection in list(self._connections):
+            connection.give_up(ShuttingDown("Waiter is shutting down.", retry_after_secs=5))
 
     def _lost(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
@@ -140,15 +165,18 @@ class FrontendFactory(Factory):
 
     def _look(self) -> None:
         now = self._parts.clock.seconds()
+        draining_since = self._draining_since
         self._schedule()
         for connection in list(self._connections):
-            busy: Any = connection.responder or connection
-            if busy.touched:
-                busy.touched = False
-                busy.since = now
-                continue
             try:
-                busy.waited(now - busy.since)
+                if draining_since is not None:
+                    connection.router_stops(now - draining_since)
+                busy: Any = connection.responder or connection
+                if busy.touched:
+                    busy.touched = False
+                    busy.since = now
+                else:
+                    busy.waited(now - busy.since)
             except Exception:  # noqa: BLE001 - one connection must not take the others down
                 self._log.failure("A connection could not be looked after")
                 connection.cut()

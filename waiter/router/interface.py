@@ -83,6 +83,9 @@ class IResponder(Interface):
         @param cleanly: whether it closed the connection, rather than break it.
         """
 
+    def router_stops(secs: float) -> None:
+        """The router has been stopping for so long: do not wait for what will not come. Called again and again."""
+
     def client_full() -> None:
         """The client does not read fast enough what is sent to it."""
 

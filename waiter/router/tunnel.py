@@ -111,6 +111,9 @@ class Tunnel:
         """Break off."""
         self._close(Outcome.GENERIC_ERROR)
 
+    def router_stops(self, secs: float) -> None:
+        """Go on: both sides are there."""
+
     def waited(self, secs: float) -> None:
         """Close what nobody uses."""
         if secs > self._idle_secs:

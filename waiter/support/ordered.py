@@ -3,9 +3,22 @@
 from collections.abc import Callable
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    TimeoutError,  # noqa: A004 - Twisted's word for it
+    maybeDeferred,
+)
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from zope.interface import Interface
+
+
+class IHasty(Interface):
+    """A service whose stop can be hastened."""
+
+    def hurry() -> None:
+        """The stop that is under way, or the one that comes, is to be over in a moment, whatever that breaks off."""
 
 
 class OrderedService(MultiService):
@@ -25,22 +38,28 @@ class OrderedService(MultiService):
         clock: IReactorTime,
         *,
         stop_deadline_secs: float,
+        hurried_deadline_secs: float = 1.0,
         failed: Callable[[], object] | None = None,
         expected: tuple[type[Exception], ...] = (),
     ) -> None:
         """
         @param stop_deadline_secs: how long one child may take to stop before its Deferred is cancelled and the next one's
             turn comes.
+        @param hurried_deadline_secs: the same after C{hurry}.
         @param failed: called, after what had started is stopped again, when a child fails to start.
         @param expected: failures to start whose own words say all; they are logged without a traceback.
         """
         super().__init__()
         self._clock = clock
         self._stop_deadline_secs = stop_deadline_secs
+        self._hurried_deadline_secs = hurried_deadline_secs
         self._failed = failed
         self._expected = expected
         self._starting: Deferred[None] | None = None
         self._stopping = False
+        # The stop of the child whose turn it is.
+        self._current: Deferred[object] | None = None
+        self._hurried = False
         self._waiting: list[Deferred[None]] = []
 
     def startService(self) -> Deferred[None]:
@@ -69,6 +88,21 @@ class OrderedService(MultiService):
             self._starting.cancel()
         return Deferred.fromCoroutine(self._stop())
 
+    def hurry(self) -> None:
+        """
+        Have the stop that is under way end soon: tell the children that are L{IHasty}, and give each child that is still to
+        stop little time. Does nothing while nothing stops.
+        """
+        if not self._stopping or self._hurried:
+            return
+        self._hurried = True
+        if self._current is not None:
+            self._current.addTimeout(self._hurried_deadline_secs, self._clock)
+        for child in reversed(tuple(self.services)):
+            hasty = IHasty(child, None)
+            if hasty is not None:
+                hasty.hurry()
+
     async def _start(self) -> None:
         try:
             for child in tuple(self.services):
@@ -93,18 +127,25 @@ class OrderedService(MultiService):
     async def _stop(self) -> None:
         self._stopping = True
         for child in reversed(tuple(self.services)):
-            if not child.running:
-                continue
-            stopping = maybeDeferred(child.stopService)
-            stopping.addTimeout(self._stop_deadline_secs, self._clock)
-            try:
-                await stopping
-            except Exception:  # noqa: BLE001 - one part must not take the others down
-                self._log.failure("{child} did not stop cleanly", child=_name(child))
-        self._stopping = False
+            if child.running:
+                await self._stop_child(child)
+        self._stopping = self._hurried = False
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:
             deferred.callback(None)
+
+    async def _stop_child(self, child: IService) -> None:
+        stopping = self._current = maybeDeferred(child.stopService)
+        stopping.addTimeout(self._hurried_deadline_secs if self._hurried else self._stop_deadline_secs, self._clock)
+        try:
+            await stopping
+        except Exception as error:  # noqa: BLE001 - one part must not take the others down
+            if self._hurried and isinstance(error, CancelledError | TimeoutError):
+                self._log.warn("{child} was not waited for any longer", child=_name(child))
+            else:
+                self._log.failure("{child} did not stop cleanly", child=_name(child))
+        finally:
+            self._current = None
 
 
 def _name(service: IService) -> str:

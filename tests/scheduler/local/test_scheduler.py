@@ -578,6 +578,30 @@ class StoppingTests(SchedulerCase):
         stopping.cancel()
         self.assertTrue(self.runner.started[0].forced)
 
+    def test_hurriedTheStopGivesNoTime(self):
+        """Neither to those that are ending already nor to those that are told after it."""
+        self.begin()
+        stopping = self.scheduler.stopService()
+        self.scheduler.hurry()
+        self.assertEqual(self.runner.started[0].graces[-1], 0)
+        self.runner.started[0].vanish()
+        self.successResultOf(stopping)
+
+    def test_hurriedBeforeItsTurnTheStopGivesNoTime(self):
+        self.begin()
+        self.scheduler.hurry()
+        self.assertEqual(self.runner.started[0].graces, [])
+        self.scheduler.stopService()
+        self.assertEqual(set(self.runner.started[0].graces), {0})
+
+    def test_fromThenOnNothingIsStartedInPlaceOfWhatEnds(self):
+        self.begin()
+        self.scheduler.start_no_more()
+        self.runner.started[0].exit(1)
+        self.runner.started[0].vanish()
+        self.clock.pump([1] * 5)
+        self.assertEqual(len(self.runner.started), 1)
+
     def test_nothingIsCreatedAfterTheStop(self):
         self.begin()
         self.scheduler.stopService()

@@ -27,12 +27,13 @@ from waiter.scheduler.local.ports import PortPool, lock_directory
 from waiter.scheduler.local.runner import ProcessRunner
 from waiter.scheduler.local.service import LocalService
 from waiter.scheduler.local.validation import check_runs_here
+from waiter.support.ordered import IHasty
 from waiter.support.topic import Topic
 
 T = TypeVar("T")
 
 
-@implementer(IScheduler)
+@implementer(IScheduler, IHasty)
 class LocalScheduler(TwistedService):
     """
     The instances of this machine.
@@ -113,6 +114,17 @@ class LocalScheduler(TwistedService):
         """Take over the instances of an earlier server. Fires when they can be listed."""
         super().startService()
         return Deferred.fromCoroutine(self._start())
+
+    def start_no_more(self) -> None:
+        """Begin no further instance, for ever: those that are there go on, and are not replaced when they end."""
+        self._keeper.stop()
+
+    def hurry(self) -> None:
+        """See L{IHasty}: no grace period any more, for those either that are being ended already."""
+        self._stop_grace_secs = 0
+        if not self.running and self._on_stop == "stop":
+            for instance in tuple(self._instances.values()):
+                instance.kill(0)
 
     def stopService(self) -> Deferred[None]:
         """

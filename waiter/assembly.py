@@ -150,6 +150,7 @@ def assemble(
         wall=wall,
         probe=probe,
         describe=services.get,
+        revive=services.revive,
         secret=state_directory.secret,
         port_range=settings.scheduler.port_range,
         port_rest_secs=settings.scheduler.port_rest_secs,

@@ -193,3 +193,37 @@ class LoadTests(CatalogTestCase):
     def test_whenTheStoreFails_soDoesTheStart(self):
         self.store.stopService()
         self.failureResultOf(ServiceCatalog(self.store).startService(), StoreUnusable)
+
+
+class ReviveTests(CatalogTestCase):
+    def test_whatARunningInstanceSaysOfItsServiceIsKnownAndStored(self):
+        catalog = self.started()
+        described = catalog.describe(GIVEN)
+        revived = catalog.revive(described.id, dict(described.core))
+        self.assertEqual((revived.id, revived.core), (described.id, described.core))
+        self.assertIs(catalog.get(described.id), revived)
+        self.assertEqual(self.started().get(described.id).core, described.core)
+
+    def test_whenItIsMoreThanMayBeAskedForToday_itIsKnownButNotStored(self):
+        described = self.started().describe(GIVEN)
+        catalog = self.started(constraints=Constraints(cpus=0.5))
+        self.assertEqual(catalog.revive(described.id, described.core).description.cpus, 1)
+        self.assertIsNotNone(catalog.get(described.id))
+        self.assertRaises(ServiceMisconfigured, catalog.describe, GIVEN)
+        self.assertIsNone(self.started().get(described.id))
+
+    def test_whenItCannotBeStored_itIsKnownAllTheSame(self):
+        store = SlowStore()
+        store.startService()
+        catalog = self.started(store)
+        described = catalog.describe(GIVEN)
+        catalog.revive(described.id, described.core)
+        store.writes[0][1].errback(StoreUnusable("the disk is full"))
+        self.assertIsNotNone(catalog.get(described.id))
+        self.assertEqual(len(self.flushLoggedErrors(StoreUnusable)), 1)
+
+    def test_whatDescribesNothingIsNotRevived(self):
+        catalog = self.started()
+        for core in ({}, {"cmd": 3}, {**GIVEN, "no-such-parameter": 1}, {**GIVEN, 5: 1}):
+            self.assertIsNone(catalog.revive("waiter-service-a", core))
+        self.assertIsNone(catalog.get("waiter-service-a"))

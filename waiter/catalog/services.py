@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ __all__ = ["KEY_PREFIX", "Constraints", "ServiceCatalog"]
 KEY_PREFIX = "service/"
 
 _READ_AT_ONCE = 64
+_UNBOUNDED = Constraints(cmd_length=sys.maxsize, cpus=float("inf"), mem=float("inf"))
 
 
 class ServiceCatalog(TwistedService):
@@ -57,6 +59,8 @@ class ServiceCatalog(TwistedService):
         self._constraints = constraints or Constraints()
         self._defaults = coerced_defaults(defaults or {}, self._constraints)
         self._services: dict[str, Service] = {}
+        # Known as long as this process runs, and not stored.
+        self._revived: dict[str, Service] = {}
         self._remembering: dict[str, Shared[Service]] = {}
 
     @property
@@ -75,7 +79,26 @@ class ServiceCatalog(TwistedService):
 
     def get(self, service_id: str) -> Service | None:
         """The service of this id, if it was ever asked for."""
-        return self._services.get(service_id)
+        return self._services.get(service_id) or self._revived.get(service_id)
+
+    def revive(self, service_id: str, core: Mapping[str, Any]) -> Service | None:
+        """
+        Make the service of an instance that runs known, though it is stored nowhere or is more than a description may ask
+        for today. Nobody gets an instance more by that: who asks for the service has to describe it as it may be.
+
+        @param core: the parameters that were given when the instance was started.
+        @return: C{None} if they describe nothing.
+        """
+        try:
+            coerced, description = describe(core, defaults=self._defaults, constraints=_UNBOUNDED)
+        except (TypeError, ValueError, WaiterError) as error:
+            self._log.error("The service {service_id} cannot be revived: {error}", service_id=service_id, error=error)
+            return None
+        self._revived[service_id] = service = Service(id=service_id, core=coerced, description=description)
+        if self._may_be_asked_for(service):
+            # For the next start. That it could not be stored is logged, and the instances run all the same.
+            self.remember(service).addErrback(lambda _: None)
+        return service
 
     def describe(self, core: Mapping[str, Any]) -> Service:
         """
@@ -106,6 +129,12 @@ class ServiceCatalog(TwistedService):
             if not remembering.fired:
                 self._remembering[service.id] = remembering
         return remembering.wait()
+
+    def _may_be_asked_for(self, service: Service) -> bool:
+        try:
+            return self.describe(service.core).id == service.id
+        except WaiterError:
+            return False
 
     def _stored(self, _: int, service: Service) -> Service:
         self._remembering.pop(service.id, None)

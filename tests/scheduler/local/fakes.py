@@ -62,6 +62,7 @@ class FakeRunning:
         self.service_id = service_id
         self.ports = ports
         self.created_at = created_at
+        self.core = {}
         self.expired = False
         self.was_healthy = False
         self.lingers = lingers

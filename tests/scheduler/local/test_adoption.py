@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +17,16 @@ from zope.interface import implementer
 
 from tests.scheduler.local.world import PORTS, World
 from tests.scheduler.servers import SERVER, program
+from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag
+from waiter.model.service import Service
 from waiter.scheduler.interface import Signal
-from waiter.scheduler.local.adoption import Verdict, judge
+from waiter.scheduler.local.adoption import Verdict, judge, judge_all
 from waiter.scheduler.local.pidfd import PidWatch
-from waiter.scheduler.local.processes import Process, snapshot
+from waiter.scheduler.local.processes import Process, read_process, snapshot
 from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
+from waiter.scheduler.local.survey import UNREADABLE
+from waiter.scheduler.local.takeover import ENDED_ALONE, explained
 
 RECORD = InstanceRecord(
     id="a.1",
@@ -35,6 +40,12 @@ RECORD = InstanceRecord(
     pid=10,
     start_ticks=100,
     boot_id="this",
+)
+# As nginx does, by writing its title over its environment.
+HIDE = (
+    "import ctypes\ns = listen()\n"
+    "start, end = map(int, open('/proc/self/stat').read().rsplit(')', 1)[1].split()[47:49])\n"
+    "ctypes.memset(start, 0, end - start)\nserve(s)"
 )
 HALF = attrs.evolve(RECORD, pid=None, start_ticks=None, boot_id=None)
 
@@ -67,8 +78,39 @@ class JudgeTests(SynchronousTestCase):
     def test_aKilledInstanceThatLivesRemains(self):
         self.assertIs(self.verdict(attrs.evolve(RECORD, killed=True), process(10)), Verdict.REMAINS)
 
+    def test_aFailedInstanceThatLivesRemains(self):
+        self.assertIs(self.verdict(attrs.evolve(RECORD, failed=True), process(10)), Verdict.REMAINS)
+
     def test_aRecordedEndIsTheEnd(self):
-        self.assertIs(self.verdict(attrs.evolve(RECORD, ended_at=6.0), process(10)), Verdict.ENDED)
+        ended = attrs.evolve(RECORD, ended_at=6.0)
+        self.assertIs(self.verdict(ended, process(10, instance_id=None)), Verdict.ENDED)
+        self.assertIs(self.verdict(attrs.evolve(ended, boot_id="other"), process(10)), Verdict.ENDED)
+
+    def test_whatTurnsUpAfterTheRecordedEndRemains(self):
+        self.assertIs(self.verdict(attrs.evolve(RECORD, ended_at=6.0), process(11)), Verdict.REMAINS)
+
+    def test_aProcessThatSaysItIsAnothersIsAnothers(self):
+        self.assertIs(self.verdict(RECORD, process(10, instance_id="b.1")), Verdict.DEAD)
+
+    def test_aProcessThatDoesNotSayWhoseItIsIsKnownByItsNumberAndStart(self):
+        self.assertIs(self.verdict(RECORD, process(10, instance_id=None)), Verdict.ALIVE)
+
+    def test_ofTwoRecordsOfOneProcessTheOlderHasIt(self):
+        younger = attrs.evolve(RECORD, id="b.1", service_id="b", created_at=6.0)
+        found = [(InstanceDirectory(Path(each.id)), each) for each in (younger, RECORD)]
+        findings = judge_all(found, machine(process(10, instance_id=None)), "this")
+        self.assertEqual(
+            [(each.record.id, each.verdict) for each in findings], [("a.1", Verdict.ALIVE), ("b.1", Verdict.DEAD)]
+        )
+
+    def test_aRecordThatWasNotFinishedAndHasFailedIsDead(self):
+        self.assertIs(self.verdict(attrs.evolve(HALF, failed=True)), Verdict.DEAD)
+
+    def test_anEndThatNobodySawIsAFailureUnlessItWasExplainedBefore(self):
+        self.assertEqual(explained(RECORD), attrs.evolve(RECORD, failed=True, message=ENDED_ALONE))
+        for told in ({"killed": True}, {"failed": True, "message": "too slow"}, {"ended_at": 6.0}):
+            before = attrs.evolve(RECORD, **told)
+            self.assertEqual(explained(before), before)
 
     def test_aHalfWrittenRecordIsCompletedFromWhatRuns(self):
         verdict, record = judge(
@@ -187,7 +229,7 @@ class AdoptionTests(World, TestCase):
     async def test_whatADeadLauncherLeftBehindIsEnded(self):
         service, instance = await self.leave_one()
         directory = self.directory_of(instance)
-        os.kill(directory.read().pid, signal.SIGKILL)
+        await self.kill_launcher(directory)
         self.scheduler = await self.begin()
         self.assertEqual(dict(await self.scheduler.services()), {})
         await self.gone(instance)
@@ -195,18 +237,12 @@ class AdoptionTests(World, TestCase):
         del service
 
     async def test_whatHidesItsEnvironmentIsEndedToo(self):
-        # As nginx does, by writing its title there.
-        hide = (
-            "import ctypes\ns = listen()\n"
-            "start, end = map(int, open('/proc/self/stat').read().rsplit(')', 1)[1].split()[47:49])\n"
-            "ctypes.memset(start, 0, end - start)\nserve(s)"
-        )
-        service, instance = await self.leave_one(cmd=program(hide))
+        service, instance = await self.leave_one(cmd=program(HIDE))
         directory = self.directory_of(instance)
         pids = [each.pid for each in snapshot().values() if each.session == directory.read().pid]
         self.assertEqual(len(pids), 2)
         self.assertEqual(len([pid for pid in pids if self.is_mine(pid)]), 1)
-        os.kill(directory.read().pid, signal.SIGKILL)
+        await self.kill_launcher(directory)
         self.scheduler = await self.begin()
         await self.gone(instance)
         self.assertEqual([each for each in snapshot().values() if each.session == directory.read().pid], [])
@@ -217,6 +253,12 @@ class AdoptionTests(World, TestCase):
         while self.directory_of(instance).read().ended_at is None:
             await self.turn()
         self.assertEqual(self.carriers(instance.id), [])
+
+    async def kill_launcher(self, directory):
+        pid = directory.read().pid
+        os.kill(pid, signal.SIGKILL)
+        while read_process(pid) is not None:
+            await self.turn()
 
     @staticmethod
     def turn():
@@ -253,23 +295,159 @@ class AdoptionTests(World, TestCase):
             self.assertTrue(record.failed)
             self.assertIsNotNone(record.ended_at)
 
-    async def test_anInstanceOfAServiceThatNobodyKnowsIsLeftAlone(self):
+    async def test_anInstanceOfAServiceThatNobodyKnowsServesOnFromItsRecord(self):
         service, instance = await self.leave_one()
-        known, self.known = self.known, {}
+        self.known.clear()
+
+        def revive(service_id, core):
+            return Service(id=service_id, core=core, description=ServiceDescription.model_validate(core))
+
+        self.scheduler = await self.begin(revive=revive)
+        (adopted,) = await self.healthy(service)
+        self.assertEqual(adopted.id, instance.id)
+
+    async def test_anInstanceOfAServiceThatNothingDescribesIsEnded(self):
+        _, instance = await self.leave_one()
+        self.known.clear()
+        self.scheduler = await self.begin()
+        self.assertEqual(dict(await self.scheduler.services()), {})
+        await self.gone(instance)
+        self.assertFalse(self.directory_of(instance).read().failed)
+
+    async def test_anInstanceWhoseRecordCannotBeReadIsEnded(self):
+        for text in ("", '{"format": 1, "id": "wai', "[]", "\0" * 4096):
+            _, instance = await self.leave_one()
+            self.directory_of(instance).record.write_text(text)
+            self.scheduler = await self.begin()
+            self.assertEqual(dict(await self.scheduler.services()), {})
+            await self.gone(instance)
+            self.assertEqual(self.directory_of(instance).read().message, UNREADABLE)
+            await self.scheduler.stopService()
+
+    async def test_aRecordOfANewerWaiterIsLeftAlone(self):
+        _, instance = await self.leave_one()
+        directory = self.directory_of(instance)
+        whole, newer = directory.record.read_bytes(), b'{"format": 99}'
+        directory.record.write_bytes(newer)
         self.scheduler = await self.begin()
         self.assertEqual(dict(await self.scheduler.services()), {})
         await self.scheduler.stopService()
+        self.assertEqual(directory.record.read_bytes(), newer)
         self.assertNotEqual(self.carriers(instance.id), [])
-        self.known = known
+        directory.record.write_bytes(whole)
         self.scheduler = await self.begin()
-        await self.healthy(service)
+        self.assertEqual(len(await self.scheduler.services()), 1)
 
-    async def test_aRecordThatCannotBeReadIsLeftAlone(self):
-        path = self.directory / "services" / "waiter-service-a" / "waiter-service-a.1"
-        path.mkdir(parents=True)
-        (path / "instance.json").write_text('{"format": 99}')
+    async def test_aRecordThatIsACopyOfAnothersIsNotAnInstance(self):
+        service, instance = await self.leave_one()
+        directory = self.directory_of(instance)
+        copy = InstanceDirectory(directory.path.with_name(f"{service.id}.copy"))
+        shutil.copytree(directory.path, copy.path)
         self.scheduler = await self.begin()
-        self.assertEqual((path / "instance.json").read_text(), '{"format": 99}')
+        (adopted,) = await self.healthy(service)
+        self.assertEqual(adopted.id, instance.id)
+        self.assertEqual(copy.read().message, UNREADABLE)
+
+    async def test_whatRunsWithoutADirectoryIsEnded(self):
+        _, instance = await self.leave_one()
+        shutil.rmtree(self.directory_of(instance).path)
+        await self.ended_as_stray(instance)
+
+    async def test_whatRunsWithoutARecordIsEndedEvenIfItHidesItsEnvironment(self):
+        _, instance = await self.leave_one(cmd=program(HIDE))
+        directory = self.directory_of(instance)
+        record = directory.read()
+        await self.kill_launcher(directory)
+        directory.record.unlink()
+        await self.ended_as_stray(instance)
+        self.assertEqual([each for each in snapshot().values() if each.session == record.pid], [])
+
+    async def ended_as_stray(self, instance):
+        self.assertNotEqual([each for each in snapshot().values() if each.instance_id == instance.id], [])
+        self.scheduler = await self.begin()
+        while [each for each in snapshot().values() if each.instance_id == instance.id]:
+            await self.turn()
+
+    async def test_whatRunsForAnotherStateDirectoryIsNotTouched(self):
+        service, instance = await self.leave_one()
+        mine = self.directory
+        self.directory = Path(self.mktemp()).absolute()
+        other = await self.begin()
+        self.assertEqual(dict(await other.services()), {})
+        self.directory = mine
+        self.scheduler = await self.begin()
+        (adopted,) = await self.healthy(service)
+        self.assertEqual(adopted.id, instance.id)
+
+    async def test_aNumberThatIsAnothersByNowIsNotSignalledWhenTheRemainsAreEnded(self):
+        _, instance = await self.leave_one(cmd=f"setsid {SERVER}")
+        directory = self.directory_of(instance)
+        bystander = subprocess.Popen(["/bin/sleep", "3600"], start_new_session=True)
+        self.addCleanup(bystander.wait)
+        self.addCleanup(bystander.kill)
+        await self.kill_launcher(directory)
+        directory.write(attrs.evolve(directory.read(), pid=bystander.pid))
+        self.scheduler = await self.begin()
+        await self.gone(instance)
+        self.assertIsNone(bystander.poll())
+
+    async def test_anExitThatTheServerDidNotSeeIsRecordedWithItsCode(self):
+        _, instance = await self.leave_one(
+            cmd=program("signal.signal(signal.SIGUSR1, lambda *_: sys.exit(9))\nserve(listen())")
+        )
+        directory = self.directory_of(instance)
+        launcher = directory.read().pid
+        for pid in self.carriers(instance.id):
+            if pid != launcher:
+                os.kill(pid, signal.SIGUSR1)
+        while self.carriers(instance.id):
+            await self.turn()
+        self.scheduler = await self.begin()
+        record = directory.read()
+        self.assertEqual((record.exit_code, record.failed, record.message), (9, True, ENDED_ALONE))
+        self.assertIsNotNone(record.ended_at)
+
+    async def test_whyAnInstanceFailedIsNotForgottenOverItsEnd(self):
+        _, instance = await self.leave_one()
+        directory = self.directory_of(instance)
+        directory.write(attrs.evolve(directory.read(), failed=True, message="It was too slow."))
+        self.scheduler = await self.begin()
+        await self.gone(instance)
+        self.assertEqual(directory.read().message, "It was too slow.")
+
+    async def test_whatStartsWhenTheServerLeavesIsTakenOverStarting(self):
+        service = self.service(cmd=program("time.sleep(0.5)\nserve(listen())"))
+        scheduler = await self.begin(on_stop="leave")
+        await scheduler.create(service)
+        (starting,) = self.find(await scheduler.services(), service.id)[1].active
+        await scheduler.stopService()
+        self.scheduler = await self.begin()
+        (adopted,) = await self.healthy(service)
+        self.assertEqual(adopted.id, starting.id)
+
+    async def test_thePortsOfAnAdoptedInstanceRestWhenItIsGone(self):
+        service, instance = await self.leave_one()
+        self.scheduler = await self.begin()
+        (adopted,) = await self.healthy(service)
+        pool = self.scheduler._runner._ports
+        lock = self.directory / "locks" / str(instance.port)
+        self.assertIsNone(pool._lock(instance.port))
+        self.assertEqual(lock.read_bytes(), b"")
+        await self.scheduler.kill(adopted)
+        self.assertNotEqual(lock.read_bytes(), b"")
+        self.assertEqual(pool._held, set())
+        free = pool._lock(instance.port)
+        self.assertIsNotNone(free)
+        os.close(free)
+
+    async def test_aServerOnADiskThatCannotBeWrittenTakesOverAllTheSame(self):
+        service, instance = await self.leave_one()
+        self.patch(InstanceDirectory, "write", lambda directory, record: Path("/proc/no").mkdir())
+        self.scheduler = await self.begin()
+        (adopted,) = await self.healthy(service)
+        self.assertEqual(adopted.id, instance.id)
+        self.assertTrue((await self.scheduler.kill(adopted)).killed)
+        self.assertEqual(self.carriers(instance.id), [])
 
 
 @implementer(IReadDescriptor)

@@ -1,5 +1,6 @@
 """What is known of the machine's processes, and of the files of instances."""
 
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from waiter.scheduler.local.records import (
     FORMAT,
     InstanceDirectory,
     InstanceRecord,
+    NewerRecord,
     UnreadableRecord,
     instance_directories,
 )
@@ -161,6 +163,26 @@ class RecordTests(SynchronousTestCase):
         for text in (b"", b"{", b"[]", b"3", b"{}", b"\xff", RECORD.to_json().replace(b'"format": 1', b'"format": 2')):
             self.assertRaises(UnreadableRecord, InstanceRecord.from_json, text)
         self.assertEqual(FORMAT, 1)
+
+    def test_valuesOfAnotherKindAreNoRecord(self):
+        written = json.loads(RECORD.to_json())
+        for name, value in (("pid", "7"), ("created-at", None), ("ports", "12"), ("core", []), ("killed", 1)):
+            self.assertRaises(UnreadableRecord, InstanceRecord.from_json, json.dumps({**written, name: value}).encode())
+
+    def test_whatALaterWaiterAddedIsLeftOutAndItsOwnFormatRefused(self):
+        written = json.loads(RECORD.to_json())
+        self.assertEqual(InstanceRecord.from_json(json.dumps({**written, "colour": "red"}).encode()), RECORD)
+        newer = {"format": FORMAT + 1, "everything": "else"}
+        self.assertRaises(NewerRecord, InstanceRecord.from_json, json.dumps(newer).encode())
+
+    def test_aDirectoryThatIsNotCalledLikeAnInstanceIsNone(self):
+        services = Path(self.mktemp())
+        for name in ("a/a.1", "a/other", "a/ab.1", "[a]/[a].1", "lost+found/x"):
+            (services / name).mkdir(parents=True)
+        (services / "a" / "a.2").write_text("a file")
+        (services / "file").write_text("a file")
+        found = [each.path.relative_to(services).as_posix() for each in instance_directories(services)]
+        self.assertEqual(found, ["[a]/[a].1", "a/a.1"])
 
     def test_theFilesOfAnInstance(self):
         services = Path(self.mktemp())

@@ -540,10 +540,20 @@ class AdoptingTests(SchedulerCase):
         self.clock.pump([1] * 10)
         self.assertIn("in a row", self.look(self.described)[1].failed[0].message)
 
-    def test_anInstanceOfAnUnknownServiceIsLeftAlone(self):
+    def test_aServiceThatIsNotKnownIsRevivedFromWhatTheInstanceSays(self):
         self.known.clear()
+        self.running.core = self.described.core
+        asked = []
+        self.scheduler._revive = lambda service_id, core: (asked.append((service_id, core)), self.described)[1]
         self.start()
-        self.assertTrue(self.running.left)
+        self.assertEqual(asked, [(self.described.id, self.described.core)])
+        self.assertEqual(self.look(self.described)[0].task_count, 1)
+
+    def test_anInstanceOfAServiceThatNothingDescribesIsEnded(self):
+        self.known.clear()
+        self.scheduler._revive = lambda service_id, core: None
+        self.start()
+        self.assertEqual((self.running.noted, self.running.graces), ({"killed": True}, [0]))
         self.assertEqual(self.successResultOf(self.scheduler.services()), {})
 
 

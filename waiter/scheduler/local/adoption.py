@@ -1,11 +1,12 @@
 """What has become of the instances of an earlier server: pure rules."""
 
+from collections.abc import Iterable
 from enum import Enum
 
 import attrs
 
-from waiter.scheduler.local.processes import Snapshot
-from waiter.scheduler.local.records import InstanceRecord
+from waiter.scheduler.local.processes import Process, Snapshot
+from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
 
 
 class Verdict(Enum):
@@ -23,20 +24,34 @@ class Verdict(Enum):
     NEVER_STARTED = "never-started"
 
 
+@attrs.frozen(kw_only=True)
+class Finding:
+    """
+    A record, and what it means now.
+
+    @ivar record: completed if it was half-written.
+    """
+
+    directory: InstanceDirectory
+    record: InstanceRecord
+    verdict: Verdict
+
+
 def judge(record: InstanceRecord, everything: Snapshot, boot_id: str) -> tuple[Verdict, InstanceRecord]:
     """
     What a record means now.
 
-    A process counts as the recorded one only if boot, pid and start time all agree, so neither a reboot nor a number used
-    again is mistaken for an instance.
+    A process counts as the recorded one only if boot, pid and start time all agree and it does not say that it belongs to
+    another instance, so neither a reboot nor a number used again is mistaken for an instance. One that was to be ended is
+    ended, whether it was told to or had failed.
 
     @return: the verdict, and the record, completed if it was half-written.
     """
-    if record.ended_at is not None:
-        return Verdict.ENDED, record
     if record.boot_id not in {None, boot_id}:
-        return Verdict.DEAD, record
+        return (Verdict.DEAD if record.ended_at is None else Verdict.ENDED), record
     carriers = [process for process in everything.values() if process.instance_id == record.id]
+    if record.ended_at is not None:
+        return (Verdict.REMAINS if carriers else Verdict.ENDED), record
     half_written = record.pid is None
     if half_written:
         # The launcher leads a session; of others that do, it is the oldest.
@@ -44,9 +59,37 @@ def judge(record: InstanceRecord, everything: Snapshot, boot_id: str) -> tuple[V
         if leaders:
             launcher = min(leaders, key=lambda process: (process.start_ticks, process.pid))
             record = attrs.evolve(record, pid=launcher.pid, start_ticks=launcher.start_ticks, boot_id=boot_id)
-    launched = None if record.pid is None else everything.get(record.pid)
-    if launched is not None and launched.start_ticks == record.start_ticks:
-        return (Verdict.REMAINS if record.killed else Verdict.ALIVE), record
+    to_end = record.killed or record.failed
+    if _launcher(record, everything) is not None:
+        return (Verdict.REMAINS if to_end else Verdict.ALIVE), record
     if carriers:
         return Verdict.REMAINS, record
-    return (Verdict.NEVER_STARTED if half_written else Verdict.DEAD), record
+    return (Verdict.NEVER_STARTED if half_written and not to_end else Verdict.DEAD), record
+
+
+def judge_all(
+    records: Iterable[tuple[InstanceDirectory, InstanceRecord]], everything: Snapshot, boot_id: str
+) -> list[Finding]:
+    """
+    What all records mean, in the order of their ends or, before that, their starts.
+
+    One process is one instance: of several records that name it only the oldest has it.
+    """
+    findings = []
+    taken: set[int | None] = set()
+    for directory, before in sorted(records, key=lambda each: each[1].ended_at or each[1].created_at):
+        verdict, record = judge(before, everything, boot_id)
+        if _launcher(record, everything) is not None and verdict in {Verdict.ALIVE, Verdict.REMAINS}:
+            if record.pid in taken:
+                verdict = Verdict.DEAD
+            taken.add(record.pid)
+        findings.append(Finding(directory=directory, record=record, verdict=verdict))
+    return findings
+
+
+def _launcher(record: InstanceRecord, everything: Snapshot) -> Process | None:
+    """The recorded process itself, if it lives."""
+    process = None if record.pid is None else everything.get(record.pid)
+    if process is None or process.start_ticks != record.start_ticks:
+        return None
+    return process if process.instance_id in {None, record.id} else None

@@ -1,7 +1,8 @@
 """What the local scheduler asks of whatever starts and ends processes for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -27,6 +28,7 @@ class IRunning(Interface):
 
     id: str = Attribute("The instance id.")
     service_id: str = Attribute("The service it belongs to.")
+    core: Mapping[str, Any] = Attribute("The description of its service as it was given.")
     ports: tuple[int, ...] = Attribute("Its ports, in order.")
     created_at: float = Attribute("When it was started, in seconds since the epoch.")
     log_directory: str = Attribute("Where its output is.")

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -15,7 +15,7 @@ from waiter.scheduler.local.interface import IRunning
 from waiter.scheduler.local.output import last_output
 from waiter.scheduler.local.pidfd import PidWatch
 from waiter.scheduler.local.ports import PortLease, PortPool
-from waiter.scheduler.local.processes import Census
+from waiter.scheduler.local.processes import Census, read_process
 from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
 from waiter.scheduler.local.termination import Termination
 
@@ -68,11 +68,23 @@ class RunningProcess:
         self._alive = False
         self._watch: PidWatch | None = None
         if record.pid is not None:
-            try:
-                self._watch = PidWatch(reactor, record.pid, self._launcher_ended)
-                self._alive = True
-            except ProcessLookupError:
-                self._code = directory.read_exit()
+            self._watch_launcher(record.pid)
+
+    def _watch_launcher(self, pid: int) -> None:
+        try:
+            watch = PidWatch(self._reactor, pid, self._launcher_ended)
+        except ProcessLookupError:
+            self._code = self.directory.read_exit()
+            return
+        if not self._own:
+            # Looked at under a descriptor, so that what is seen is what is watched: the number may be another's by now.
+            now = read_process(pid, with_environment=False)
+            if now is not None and now.start_ticks != self.record.start_ticks:
+                watch.close()
+                self._code = self.directory.read_exit()
+                return
+        self._watch = watch
+        self._alive = True
 
     @property
     def id(self) -> str:
@@ -83,6 +95,11 @@ class RunningProcess:
     def service_id(self) -> str:
         """The service it belongs to."""
         return self.record.service_id
+
+    @property
+    def core(self) -> Mapping[str, Any]:
+        """The description of its service, as it was given."""
+        return self.record.core
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """The files of an instance, and the record among them by which a later server knows it again."""
 
+import glob
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,30 @@ class UnreadableRecord(Exception):
     """There is no record, or it says nothing."""
 
 
+class NoRecord(UnreadableRecord):
+    """There is none."""
+
+
+class NewerRecord(UnreadableRecord):
+    """A newer Waiter wrote it."""
+
+
+class RecordOutOfReach(UnreadableRecord):
+    """It may not or cannot be read now, whatever it says."""
+
+
+def _is(*types: type) -> Any:
+    return attrs.field(validator=attrs.validators.instance_of(types))
+
+
+def _may_be(*types: type) -> Any:
+    return attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.instance_of(types)))
+
+
+def _flag() -> Any:
+    return attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+
+
 @attrs.frozen(kw_only=True)
 class InstanceRecord:
     """
@@ -46,25 +71,27 @@ class InstanceRecord:
     @ivar message: why it failed, in words for a user.
     """
 
-    id: str
-    service_id: str
-    cluster: str
-    run_as_user: str
-    core: Mapping[str, Any]
-    environment: Mapping[str, str]
-    ports: tuple[int, ...] = attrs.field(converter=_tuple)
-    created_at: float
+    id: str = _is(str)
+    service_id: str = _is(str)
+    cluster: str = _is(str)
+    run_as_user: str = _is(str)
+    core: Mapping[str, Any] = _is(Mapping)
+    environment: Mapping[str, str] = _is(Mapping)
+    ports: tuple[int, ...] = attrs.field(
+        converter=_tuple, validator=attrs.validators.deep_iterable(attrs.validators.instance_of(int))
+    )
+    created_at: float = _is(int, float)
     format: int = FORMAT
-    pid: int | None = None
-    start_ticks: int | None = None
-    boot_id: str | None = None
-    was_healthy: bool = False
-    expired: bool = False
-    killed: bool = False
-    failed: bool = False
-    ended_at: float | None = None
-    exit_code: int | None = None
-    message: str | None = None
+    pid: int | None = _may_be(int)
+    start_ticks: int | None = _may_be(int)
+    boot_id: str | None = _may_be(str)
+    was_healthy: bool = _flag()
+    expired: bool = _flag()
+    killed: bool = _flag()
+    failed: bool = _flag()
+    ended_at: float | None = _may_be(int, float)
+    exit_code: int | None = _may_be(int)
+    message: str | None = _may_be(str)
 
     def to_json(self) -> bytes:
         """The text of C{instance.json}."""
@@ -75,18 +102,17 @@ class InstanceRecord:
     @classmethod
     def from_json(cls, text: bytes) -> "InstanceRecord":
         """
-        Read C{instance.json}.
+        Read C{instance.json}. What is not known here is left out, for the format alone says what must be understood.
 
         @raise UnreadableRecord: it is not a record of this format.
         """
         try:
             values = {key.replace("-", "_"): value for key, value in json.loads(text).items()}
-            record = cls(**values)
-        except (ValueError, TypeError, AttributeError) as error:
+            if values["format"] > FORMAT:
+                raise NewerRecord(f"its record has format {values['format']}, which only a newer Waiter understands")
+            return cls(**{name: value for name, value in values.items() if name in attrs.fields_dict(cls)})
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise UnreadableRecord(str(error)) from error
-        if record.format != FORMAT:
-            raise UnreadableRecord(f"it has format {record.format}")
-        return record
 
 
 @attrs.frozen
@@ -156,9 +182,12 @@ class InstanceDirectory:
         @raise UnreadableRecord: it is not there or not one.
         """
         try:
-            return InstanceRecord.from_json(self.record.read_bytes())
+            text = self.record.read_bytes()
+        except FileNotFoundError as error:
+            raise NoRecord(str(error)) from error
         except OSError as error:
-            raise UnreadableRecord(str(error)) from error
+            raise RecordOutOfReach(f"its record cannot be read: {error.strerror}") from error
+        return InstanceRecord.from_json(text)
 
     def read_exit(self) -> int | None:
         """The exit code that the launcher wrote; C{None} if it did not."""
@@ -182,9 +211,20 @@ class InstanceDirectory:
 
 
 def instance_directories(services: Path) -> Iterator[InstanceDirectory]:
-    """Every instance directory under C{services}, which may be missing."""
-    if not services.is_dir():
+    """
+    Every instance directory under C{services}, which may be missing. What is not called as instances are is none, and a
+    service's directory that cannot be listed has none.
+
+    @raise OSError: C{services} cannot be listed.
+    """
+    try:
+        found = sorted(services.iterdir())
+    except FileNotFoundError:
         return
-    for service in sorted(services.iterdir()):
-        if service.is_dir():
-            yield from (InstanceDirectory(path) for path in sorted(service.iterdir()) if path.is_dir())
+    for service in found:
+        try:
+            inside = sorted(service.glob(f"{glob.escape(service.name)}.*")) if service.is_dir() else []
+        except OSError:
+            # Deleted meanwhile, or another user's.
+            continue
+        yield from (InstanceDirectory(path) for path in inside if path.is_dir())

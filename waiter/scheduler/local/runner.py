@@ -8,12 +8,9 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from waiter.model.service import Service
-from waiter.scheduler.local.adoption import Verdict, judge
 from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
 from waiter.scheduler.local.explanations import not_started
 from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
@@ -21,17 +18,12 @@ from waiter.scheduler.local.launcher import command_shell, launch, launcher_scri
 from waiter.scheduler.local.ports import OutOfPorts, PortLease, PortPool
 from waiter.scheduler.local.process import RunningProcess, kill_unwatched
 from waiter.scheduler.local.processes import Census, boot_id, read_process
-from waiter.scheduler.local.records import (
-    InstanceDirectory,
-    InstanceRecord,
-    UnreadableRecord,
-    instance_directories,
-)
+from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
 from waiter.scheduler.local.retention import Retention
+from waiter.scheduler.local.takeover import Takeover
 from waiter.support.periodic import Periodic
 
 _SWEEP_SECS = 3600.0
-_ENDED_ALONE = "It ended while Waiter did not run."
 
 
 @implementer(IRunner)
@@ -43,8 +35,6 @@ class ProcessRunner:
     record and process outlive Waiter is certain at once; that the record outlives the machine is seen to in a thread
     afterwards, because after a boot there is nothing that it could name.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -178,65 +168,15 @@ class ProcessRunner:
     async def _adopt(self) -> Sequence[IRunning]:
         self._boot_id = boot_id()
         self._sweeper.startService()
-        found, broken = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._read_records)
-        for directory in broken:
-            self._log.warn("{path} has no record that can be read, and is left alone", path=str(directory.path))
-        everything = await self._census.take()
-        alive: list[IRunning] = []
-        for directory, record in sorted(found, key=lambda each: each[1].ended_at or each[1].created_at):
-            running = self._settle(directory, *judge(record, everything, self._boot_id))
-            if running is not None:
-                alive.append(running)
-        self._retention.sweep()
-        return alive
+        takeover = Takeover(
+            self._reactor,
+            self._directory,
+            wall=self._wall,
+            census=self._census,
+            retention=self._retention,
+            follow=self._follow_again,
+        )
+        return await takeover.run()
 
-    def _read_records(self) -> tuple[list[tuple[InstanceDirectory, InstanceRecord]], list[InstanceDirectory]]:
-        found, broken = [], []
-        for directory in instance_directories(self._directory):
-            try:
-                found.append((directory, directory.read()))
-            except UnreadableRecord:
-                if directory.record.exists():
-                    broken.append(directory)
-                else:
-                    # The record comes before the process: nothing was started here.
-                    self._retention.delete(directory)
-        return found, broken
-
-    def _settle(self, directory: InstanceDirectory, verdict: Verdict, record: InstanceRecord) -> RunningProcess | None:
-        """Do what a verdict asks for; an instance that is taken over is returned."""
-        if verdict is Verdict.NEVER_STARTED:
-            self._retention.delete(directory)
-        elif verdict is Verdict.ENDED:
-            self._retention.ended(record, directory)
-        elif verdict is Verdict.DEAD:
-            record = attrs.evolve(
-                record,
-                ended_at=self._wall(),
-                exit_code=directory.read_exit(),
-                failed=not record.killed,
-                message=None if record.killed else _ENDED_ALONE,
-            )
-            self._save(directory, record)
-            self._retention.ended(record, directory)
-        else:
-            self._save(directory, record)
-            try:
-                running = self._follow(record, directory, self._ports.adopt(record.ports), own=False)
-            except OSError as error:
-                self._log.error("{id} runs but cannot be followed: {error}", id=record.id, error=error)
-                return None
-            if verdict is Verdict.ALIVE:
-                self._log.info("{id} runs as process {pid} and is taken over", id=record.id, pid=record.pid)
-                return running
-            self._log.info("What is left of {id} is stopped", id=record.id)
-            if not record.killed:
-                running.note(failed=True, message=_ENDED_ALONE)
-            running.terminate(0)
-        return None
-
-    def _save(self, directory: InstanceDirectory, record: InstanceRecord) -> None:
-        try:
-            directory.write(record)
-        except OSError as error:
-            self._log.error("The record of {id} cannot be written: {error}", id=record.id, error=error)
+    def _follow_again(self, record: InstanceRecord, directory: InstanceDirectory) -> RunningProcess:
+        return self._follow(record, directory, self._ports.adopt(record.ports), own=False)

@@ -56,6 +56,7 @@ class LocalScheduler(TwistedService):
         wall: Callable[[], float],
         probe: Probe,
         describe: Callable[[str], Service | None],
+        revive: Callable[[str, Mapping[str, Any]], Service | None] | None = None,
         secret: Callable[[], bytes],
         port_range: tuple[int, int] = (10000, 19999),
         port_rest_secs: float = 120.0,
@@ -70,6 +71,7 @@ class LocalScheduler(TwistedService):
         """
         @param directory: under which every service has a directory, and in that every instance.
         @param describe: the service of an id that is known from an earlier server.
+        @param revive: makes the service of an instance that runs known from the description in its record, if it can.
         @param secret: what the services' passwords are derived from; asked at each start.
         @param port_locks: where the machine's Waiters lock ports; a place all of them agree on if not given.
         @param memory_share: how much of the machine's memory the instances may declare together.
@@ -83,6 +85,7 @@ class LocalScheduler(TwistedService):
         self._probe = probe
         self._wall = wall
         self._describe = describe
+        self._revive = revive
         self._on_stop = on_stop
         self._stop_grace_secs = stop_grace_secs
         self._user = user or _own_user()
@@ -287,9 +290,12 @@ class LocalScheduler(TwistedService):
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for running in await self._runner.adopt():
             service = self._describe(running.service_id)
+            if service is None and self._revive is not None:
+                service = self._revive(running.service_id, running.core)
             if service is None:
-                self._log.warn("{id} runs, but nothing is known of its service; it is left alone", id=running.id)
-                running.leave()
+                self._log.warn("{id} runs, but nothing tells what its service is; it is stopped", id=running.id)
+                running.note(killed=True)
+                running.terminate(0)
                 continue
             entry = self._services.setdefault(service.id, self._entry(service))
             entry.requested += 1

@@ -155,6 +155,7 @@ def assemble(
         port_range=settings.scheduler.port_range,
         port_rest_secs=settings.scheduler.port_rest_secs,
         memory_share=settings.scheduler.memory_share,
+        cpu_share=settings.scheduler.cpu_share,
         on_stop=settings.scheduler.on_stop,
     )
 

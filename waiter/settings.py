@@ -110,6 +110,11 @@ class SchedulerSettings(Section):
     memory_share: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.8, description="The share of the machine's memory that instances may declare together."
     )
+    cpu_share: PositiveFloat = Field(
+        default=4,
+        description="How many times the machine's CPUs instances may declare together. Over 1, because most of them are idle "
+        "most of the time, and busy ones share the CPUs.",
+    )
     health_check_timeout_ms: PositiveInt = Field(
         default=200,
         description="How long an instance may take to answer a health check; local ones get at least 5 s while they start "

@@ -10,6 +10,7 @@ from zope.interface import implementer
 from waiter.errors import NotFound, ServiceNotFound, WaiterError
 from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag, Instance
+from waiter.model.resources import Shortage
 from waiter.model.service import Service, ServiceInstances, ServiceRecord
 from waiter.scheduler.interface import DeleteResult, IScheduler, KillResult, LogEntry, Signal, Usage
 
@@ -24,6 +25,7 @@ class _Held:
     failed: dict[str, Instance] = attrs.field(factory=dict)
     deployment_error: str | None = None
     queued_reason: str | None = None
+    shortage: Shortage | None = None
 
 
 @implementer(IScheduler)
@@ -38,6 +40,7 @@ class MemoryScheduler(TwistedService):
     @ivar unkillable: ids of instances that survive a kill.
     @ivar refusal: what C{validate} and C{create} raise.
     @ivar config: what C{deployment_error_config} answers.
+    @ivar waiting_for: for which services requests wait, as it was told last.
     @ivar quiet: whether changes are kept from the subscribers.
     @ivar calls: what was asked, in order: the method's name and its arguments, with ids for services and instances.
     """
@@ -52,6 +55,7 @@ class MemoryScheduler(TwistedService):
         self.refusal: WaiterError | None = None
         self.config: Mapping[str, int] = {}
         self.quiet = False
+        self.waiting_for: frozenset[str] = frozenset()
         self.calls: list[tuple] = []
         self._wall = wall
         self._starts = starts
@@ -162,6 +166,9 @@ class MemoryScheduler(TwistedService):
 
         return self._when_let(scale)
 
+    def waited_for(self, service_ids) -> None:
+        self.waiting_for = service_ids
+
     def kill(self, instance: Instance) -> Deferred[KillResult]:
         self.calls.append(("kill", instance.id))
         return self._when_let(lambda: succeed(self._kill(instance.service_id, instance.id)), fails=False)
@@ -235,6 +242,7 @@ class MemoryScheduler(TwistedService):
                 task_count=len(held.active),
                 deployment_error=held.deployment_error,
                 queued_reason=held.queued_reason,
+                shortage=held.shortage,
             ): ServiceInstances(active=tuple(held.active.values()), failed=tuple(held.failed.values()))
             for service_id, held in self._services.items()
         }

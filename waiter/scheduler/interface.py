@@ -1,6 +1,7 @@
 """What Waiter asks of whatever runs instances."""
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from enum import Enum
 
 import attrs
@@ -97,6 +98,12 @@ class IScheduler(Interface):
 
         @param force: whether to override operations that are still pending.
         @raise waiter.errors.ServiceNotFound: (in the Deferred) no such service.
+        """
+
+    def waited_for(service_ids: AbstractSet[str]) -> None:
+        """
+        Say for which of the services that are held back for lack of room requests wait. Whoever must choose whom to start
+        first starts those first. Replaces what was said before.
         """
 
     def kill(instance: Instance) -> Deferred[KillResult]:

@@ -9,7 +9,6 @@ from waiter.errors import ServiceForbidden, ServiceMisconfigured
 from waiter.scheduler.local import explanations
 from waiter.scheduler.local.backoff import Backoff
 from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
-from waiter.scheduler.local.memory import MemoryGuard, machine_memory_mib
 from waiter.scheduler.local.probing import FailedChecks, starting_pause
 from waiter.scheduler.local.validation import check_runs_here
 
@@ -102,36 +101,6 @@ class BackoffTests(SynchronousTestCase):
             backoff.failed(now, started_at=now)
         self.assertLessEqual(backoff.remaining_secs(failures - 1), 60)
         self.assertGreaterEqual(backoff.remaining_secs(failures - 1), 0.2 - 1e-9)
-
-
-class MemoryGuardTests(SynchronousTestCase):
-    def test_whatIsPromisedStaysWithinTheShare(self):
-        guard = MemoryGuard(1000, 0.8)
-        guard.promise("a", 500)
-        self.assertIsNone(guard.refusal(300))
-        refusal = guard.refusal(301)
-        self.assertIn("needs 301 MiB and 300 MiB are free", refusal)
-        self.assertIn("80%", refusal)
-
-    def test_whatIsGivenBackIsFree(self):
-        guard = MemoryGuard(1000, 0.8)
-        guard.promise("a", 800)
-        guard.give_back("a")
-        guard.give_back("a")
-        self.assertIsNone(guard.refusal(800))
-
-    def test_moreThanTheShareIsNeverPossible(self):
-        guard = MemoryGuard(1000, 0.8)
-        self.assertIsNone(guard.impossibility(800))
-        self.assertIn("An instance needs 801 MiB", guard.impossibility(801))
-
-    def test_whatOtherServersPromisedCounts(self):
-        guard = MemoryGuard(1000, 0.8, elsewhere=lambda: 700)
-        self.assertIsNotNone(guard.refusal(101))
-        self.assertIsNone(guard.refusal(100))
-
-    def test_theMachineHasMemory(self):
-        self.assertGreater(machine_memory_mib(), 16)
 
 
 class EnvironmentTests(SynchronousTestCase):

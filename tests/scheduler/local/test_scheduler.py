@@ -10,6 +10,7 @@ from zope.interface.verify import verifyObject
 from tests.scheduler.local.fakes import HEALTHY, NOT_FOUND, REFUSED, FakeProbe, FakeRunner, FakeRunning, service
 from waiter.errors import ServiceForbidden, ServiceNotFound, ShuttingDown
 from waiter.model.instance import Flag, Instance
+from waiter.model.resources import Resources, Shortage
 from waiter.scheduler.interface import IScheduler, Signal
 from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
 from waiter.scheduler.local.scheduler import LocalScheduler
@@ -25,6 +26,7 @@ class SchedulerCase(SynchronousTestCase):
         self.runner = FakeRunner(self.clock)
         self.known = {}
         self.changes = []
+        self.elsewhere = Resources()
         self.scheduler = LocalScheduler(
             self.clock,
             directory=Path(self.mktemp()),
@@ -33,7 +35,8 @@ class SchedulerCase(SynchronousTestCase):
             probe=self.probe,
             describe=self.known.get,
             secret=lambda: b"secret",
-            total_memory_mib=1000,
+            machine=Resources(cpus=4, mem=1000),
+            elsewhere=lambda: self.elsewhere,
             user="tester",
             on_stop=self.on_stop,
             runner=self.runner,
@@ -350,7 +353,7 @@ class FailingTests(SchedulerCase):
 
 
 class HoldingBackTests(SchedulerCase):
-    """The machine has 1000 MiB, of which 800 may be promised."""
+    """The machine has 4 CPUs, which may be promised four times, and 1000 MiB, of which 800 may be promised."""
 
     def setUp(self):
         super().setUp()
@@ -397,6 +400,96 @@ class HoldingBackTests(SchedulerCase):
         self.create("big", mem=700)
         small = self.create("small", mem=100)
         self.assertEqual(self.look(small)[0].task_count, 1)
+
+    def test_itIsSaidWhatIsMissing(self):
+        first = self.create("first", mem=500)
+        second = self.create("second", mem=400, cpus=1)
+        self.assertEqual(self.look(first)[0].shortage, None)
+        self.assertEqual(self.look(second)[0].shortage, Shortage(place=0, room=Resources(cpus=15.5, mem=300)))
+
+    def test_whatIsEndingIsNotMissing(self):
+        self.runner.lingers = True
+        first = self.create("first", mem=500)
+        second = self.create("second", mem=500)
+        self.settle()
+        self.scheduler.kill(self.look(first)[1].active[0])
+        self.settle()
+        self.assertEqual(self.look(second)[0].task_count, 0)
+        self.assertEqual(self.look(second)[0].shortage.room.mem, 800)
+        self.runner.started[0].vanish()
+        self.settle()
+        self.assertIsNone(self.look(second)[0].shortage)
+
+    def test_cpusMayBeMissing(self):
+        self.create("first", cpus=12)
+        second = self.create("second", cpus=5)
+        record, _ = self.look(second)
+        self.assertIn("Waits for CPUs: an instance needs 5 CPUs and 4 are free", record.queued_reason)
+
+    def test_moreCpusThanAllAreADeploymentError(self):
+        described = self.create(cpus=17)
+        self.assertIn("raise cpu-share", self.look(described)[0].deployment_error)
+
+    def test_serviceThatRequestsWaitForComesFirst(self):
+        filling = self.create("filling", mem=800)
+        ignored = self.create("ignored", mem=400)
+        wanted = self.create("wanted", mem=400)
+        wanting = self.create("wanting", mem=300)
+        self.scheduler.waited_for(frozenset({wanted.id, wanting.id}))
+        self.settle()
+        self.assertEqual(self.look(wanted)[0].shortage.place, 0)
+        self.successResultOf(self.scheduler.kill(self.look(filling)[1].active[0]))
+        self.settle()
+        self.assertEqual([self.look(each)[0].task_count for each in (ignored, wanted, wanting)], [0, 1, 1])
+
+    def test_aBigServiceIsPassedForAWhileOnly(self):
+        first = self.create("first", mem=500)
+        big = self.create("big", mem=700)
+        self.scheduler.waited_for(frozenset({big.id}))
+        self.settle(9)
+        early = self.create("early", mem=100)
+        self.settle()
+        self.assertEqual(self.look(early)[0].task_count, 1)
+        self.settle(2)
+        late = self.create("late", mem=100)
+        self.settle()
+        record, _ = self.look(late)
+        self.assertEqual((record.task_count, record.shortage), (0, None))
+        self.assertIn(f"Waits for its turn: {big.id}", record.queued_reason)
+        self.successResultOf(self.scheduler.kill(self.look(first)[1].active[0]))
+        self.settle()
+        self.assertEqual([self.look(each)[0].task_count for each in (big, late)], [1, 0])
+
+    def test_aBigServiceThatNobodyWaitsForKeepsNoRoom(self):
+        self.create("first", mem=500)
+        self.create("big", mem=700)
+        self.settle(20)
+        late = self.create("late", mem=100)
+        self.settle()
+        self.assertEqual(self.look(late)[0].task_count, 1)
+
+    def test_whoGotAnInstanceGoesToTheEndOfTheLine(self):
+        one = self.create("one", mem=200)
+        other = self.create("other", mem=200)
+        self.scale(one, 9)
+        self.settle(1)
+        self.scale(other, 9)
+        for _ in range(6):
+            self.settle(1)
+            self.successResultOf(self.scheduler.kill(self.look(one)[1].active[0]))
+            self.successResultOf(self.scheduler.scale(one.id, 9))
+        self.settle()
+        counts = [self.look(each)[0].task_count for each in (one, other)]
+        self.assertEqual(sum(counts), 4)
+        self.assertGreaterEqual(counts[1], 2)
+
+    def test_roomThatAnotherServerGivesBackIsNoticed(self):
+        self.elsewhere = Resources(mem=500)
+        described = self.create(mem=400)
+        self.assertIn("instances of other servers hold 500 MiB", self.look(described)[0].queued_reason)
+        self.elsewhere = Resources()
+        self.settle(1.1)
+        self.assertEqual(self.look(described)[0].task_count, 1)
 
     def test_whatCanNeverFitIsADeploymentError(self):
         described = self.create(mem=900)

@@ -3,6 +3,7 @@
 import os
 import pwd
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,12 +17,14 @@ from zope.interface import implementer
 from waiter.errors import NotFound, ServiceNotFound, ShuttingDown
 from waiter.model.description import ServiceDescription
 from waiter.model.instance import Instance
+from waiter.model.resources import NOTHING, Resources
 from waiter.model.service import Service, ServiceInstances, ServiceRecord
 from waiter.scheduler.interface import DeleteResult, IScheduler, KillResult, LogEntry, Signal, Usage
+from waiter.scheduler.local.capacity import Capacity
 from waiter.scheduler.local.instance import Ending, LocalInstance, Phase, Probe
 from waiter.scheduler.local.interface import IRunner, IRunning
 from waiter.scheduler.local.keeper import Keeper
-from waiter.scheduler.local.memory import MemoryGuard, machine_memory_mib
+from waiter.scheduler.local.machine import machine_resources
 from waiter.scheduler.local.output import entries, file_path
 from waiter.scheduler.local.ports import PortPool, lock_directory
 from waiter.scheduler.local.runner import ProcessRunner
@@ -39,7 +42,7 @@ class LocalScheduler(TwistedService):
     The instances of this machine.
 
     Keeps as many instances of each service running as are requested: starts what is missing at once, waits longer and
-    longer between instances that fail, holds back what the machine's memory does not allow. It never stops an instance to
+    longer between instances that fail, holds back what there is no room for on the machine. It never stops an instance to
     lower their number; C{kill} does that.
 
     Instances outlive a Waiter that dies; the next one on the same directory takes them over.
@@ -62,7 +65,9 @@ class LocalScheduler(TwistedService):
         port_rest_secs: float = 120.0,
         port_locks: Path | None = None,
         memory_share: float = 0.8,
-        total_memory_mib: float | None = None,
+        cpu_share: float = 4.0,
+        machine: Resources | None = None,
+        elsewhere: Callable[[], Resources] = lambda: NOTHING,
         user: str | None = None,
         on_stop: Literal["stop", "leave"] = "stop",
         stop_grace_secs: float = 10.0,
@@ -75,7 +80,9 @@ class LocalScheduler(TwistedService):
         @param secret: what the services' passwords are derived from; asked at each start.
         @param port_locks: where the machine's Waiters lock ports; a place all of them agree on if not given.
         @param memory_share: how much of the machine's memory the instances may declare together.
-        @param total_memory_mib: the machine's memory; looked up if not given.
+        @param cpu_share: how many times the machine's CPUs the instances may declare together.
+        @param machine: what the machine has; looked up if not given.
+        @param elsewhere: what the instances of other servers hold of the machine.
         @param user: who Waiter runs as; looked up if not given.
         @param on_stop: whether instances are stopped with the service or left running.
         @param stop_grace_secs: the most that an instance's termination grace period may be when everything stops.
@@ -89,7 +96,12 @@ class LocalScheduler(TwistedService):
         self._on_stop = on_stop
         self._stop_grace_secs = stop_grace_secs
         self._user = user or _own_user()
-        self._guard = MemoryGuard(machine_memory_mib() if total_memory_mib is None else total_memory_mib, memory_share)
+        self._capacity = Capacity(
+            machine_resources() if machine is None else machine,
+            cpu_share=cpu_share,
+            memory_share=memory_share,
+            elsewhere=elsewhere,
+        )
         self._runner: IRunner = runner or ProcessRunner(
             reactor,
             directory,
@@ -106,7 +118,7 @@ class LocalScheduler(TwistedService):
         self._keeper = Keeper(
             reactor,
             self._services,
-            guard=self._guard,
+            capacity=self._capacity,
             runner=self._runner,
             wall=wall,
             started=self._look_after,
@@ -170,6 +182,10 @@ class LocalScheduler(TwistedService):
             self._publish()
             self._keeper.turn()
         return succeed(None)
+
+    def waited_for(self, service_ids: AbstractSet[str]) -> None:
+        """See L{IScheduler}."""
+        self._keeper.waited_for(service_ids)
 
     def kill(self, instance: Instance) -> Deferred[KillResult]:
         """See L{IScheduler}."""
@@ -236,18 +252,8 @@ class LocalScheduler(TwistedService):
         return {
             "type": "LocalScheduler",
             "directory": str(self._directory),
-            "memory": {"limit-mib": self._guard.limit_mib, "promised-mib": self._guard.promised_mib},
-            "services": {
-                service_id: {
-                    "requested": entry.requested,
-                    "instances": {each.id: each.phase.value for each in entry.instances.values()},
-                    "failed": [each.id for each in entry.failed],
-                    "pause-secs": round(entry.backoff.remaining_secs(now), 3),
-                    "queued-reason": entry.record().queued_reason,
-                    "deployment-error": entry.impossible,
-                }
-                for service_id, entry in sorted(self._services.items())
-            },
+            "capacity": self._capacity.state(),
+            "services": {service_id: entry.state(now) for service_id, entry in sorted(self._services.items())},
         }
 
     def changed(self, instance: LocalInstance) -> None:
@@ -259,6 +265,7 @@ class LocalScheduler(TwistedService):
 
     def ended(self, instance: LocalInstance) -> None:
         """An instance is on its way out; its place may be filled."""
+        self._capacity.ending(instance.id)
         entry = self._services.get(instance.running.service_id)
         if entry is not None and instance.id in entry.instances and instance.ending is not Ending.KILLED:
             failed = instance.ending is Ending.FAILED
@@ -274,7 +281,7 @@ class LocalScheduler(TwistedService):
 
     def gone(self, instance: LocalInstance) -> None:
         """Nothing is left of an instance."""
-        self._guard.give_back(instance.id)
+        self._capacity.give_back(instance.id)
         self._instances.pop(instance.id, None)
         entry = self._services.get(instance.running.service_id)
         if entry is not None:
@@ -302,7 +309,7 @@ class LocalScheduler(TwistedService):
             self._look_after(entry, running)
 
     def _entry(self, service: Service) -> LocalService:
-        return LocalService(service, impossible=self._guard.impossibility(service.description.mem))
+        return LocalService(service, impossible=self._capacity.impossibility(Resources.of(service.description)))
 
     def _create(self, service: Service) -> bool:
         if service.id in self._services:
@@ -319,7 +326,7 @@ class LocalScheduler(TwistedService):
 
     def _look_after(self, entry: LocalService, running: IRunning) -> None:
         instance = LocalInstance(self._reactor, entry.service, running, probe=self._probe, wall=self._wall)
-        self._guard.promise(instance.id, entry.service.description.mem)
+        self._capacity.promise(instance.id, entry.need)
         self._instances[instance.id] = instance
         entry.instances[instance.id] = instance
         instance.begin(self)

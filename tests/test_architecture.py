@@ -34,6 +34,7 @@ PURE = (
     "discovery.maintainer",
     "reservation.selection",
     "autoscaler.scaling",
+    "scheduler.answer",
     "router.answers",
     "router.fields",
     "router.headers",

@@ -123,7 +123,11 @@ class HealthProbeTests(TestCase):
             target = await self.listen(answers(b"HTTP/1.1 %d Word\r\nContent-Length: 2\r\n\r\nok" % status))
             result = await self.check(target)
             self.assertEqual((result.healthy, result.status, result.error), (healthy, status, None))
-            self.assertEqual(result.message, f"GET http://127.0.0.1:{target.port}/status was answered with {status}")
+            said = "" if healthy else ': "ok"'
+            self.assertEqual(
+                result.message, f"GET http://127.0.0.1:{target.port}/status was answered with {status}{said}"
+            )
+            self.assertEqual(result.body_start, None if healthy else "ok")
 
     async def test_theRequestSaysWhatItIs(self):
         target = await self.listen(answers(b"HTTP/1.1 204 No\r\n\r\n"))
@@ -175,8 +179,113 @@ class HealthProbeTests(TestCase):
     async def test_whatIsNotHTTPIsNotHealthy(self):
         result = await self.check(await self.listen(answers(b"220 mail.example.org ESMTP\r\n\r\n")))
         self.assertFalse(result.healthy)
-        self.assertIsNone(result.status)
-        self.assertIn(CONNECTED, result.flags)
+        self.assertEqual((result.status, result.error), (None, "generic-exception"))
+        self.assertEqual(result.flags, {CONNECTED, RESPONDED})
+        self.assertEqual(result.body_start, "220 mail.example.org ESMTP")
+        self.assertIn("got what is not an answer in HTTP/1", result.message)
+        self.assertTrue(result.message.endswith(': "220 mail.example.org ESMTP"'))
+
+    async def test_anAnswerThatIsCutOffInItsHeadIsAHangup(self):
+        result = await self.check(await self.listen(answers(b"HTTP/1.1 200 OK\r\nContent-")))
+        self.assertEqual((result.error, result.body_start), ("hangup-exception", None))
+
+    async def test_interimAnswersAreNotTheAnswer(self):
+        result = await self.check(await self.listen(answers(b"HTTP/1.1 103 Soon\r\n\r\nHTTP/1.1 204 No\r\n\r\n")))
+        self.assertEqual((result.healthy, result.status), (True, 204))
+
+    async def test_endlessInterimAnswersAreNoAnswer(self):
+        target = await self.listen(lambda transport: transport.write(b"HTTP/1.1 100 Go on\r\n\r\n" * 100000))
+        result = await self.check(target)
+        self.assertEqual((result.healthy, result.error), (False, "generic-exception"))
+
+    async def test_aHeadThatDripsTimesOut(self):
+        target = await self.listen(lambda transport: self.drip(transport, b"HTTP/1.1 200 OK\r\nX: ", b"y"))
+        result = await self.check(target, timeout_secs=0.1)
+        self.assertEqual((result.healthy, result.error), (False, "timeout-exception"))
+
+    async def test_aBodyThatDripsIsShownAsFarAsItComesSoon(self):
+        target = await self.listen(lambda transport: self.drip(transport, b"HTTP/1.1 503 No\r\n\r\nNot yet", b"."))
+        result = await self.check(target, timeout_secs=1000)
+        self.assertEqual((result.healthy, result.status), (False, 503))
+        self.assertTrue(result.body_start.startswith("Not yet"))
+
+    async def test_aBodyThatComesLateIsNotWaitedFor(self):
+        target = await self.listen(lambda transport: transport.write(b"HTTP/1.1 503 No\r\n\r\n"))
+        result = await self.check(target, timeout_secs=1000)
+        self.assertEqual((result.status, result.body_start), (503, None))
+        self.assertTrue(result.message.endswith("was answered with 503"))
+
+    async def test_theBodyOfAnUnhealthyAnswerMayComeAfterItsHead(self):
+        def script(transport):
+            transport.write(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\n")
+            reactor.callLater(0.001, transport.write, b"Soon")
+
+        result = await self.check(await self.listen(script), timeout_secs=1000)
+        self.assertEqual((result.status, result.body_start), (503, "Soon"))
+
+    def drip(self, transport, start, drop):
+        def fall():
+            transport.write(drop)
+            self.dripping = reactor.callLater(0.005, fall)
+
+        transport.write(start)
+        fall()
+        self.factory.lost.addCallback(lambda _: self.dripping.cancel())
+
+    async def test_aHealthyAnswerIsNotKeptWaitingForItsBody(self):
+        heard = []
+
+        def script(transport):
+            transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+            self.finish = lambda: transport.write(b"ok")
+
+        target = await self.listen(script)
+        checking = HealthProbe(reactor, timeout_secs=1000).check(target, description()).addCallback(heard.append)
+        await checking
+        self.assertTrue(heard[0].healthy)
+        self.finish()
+        await self.factory.lost
+
+    async def test_whoeverIsNotReachedOverTheReactorIsUnhealthyToo(self):
+        closed = socket.create_server(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        closed.close()
+        result = await HealthProbe(reactor).check(instance(port, host="localhost"), description())
+        self.assertEqual((result.healthy, result.error, result.flags), (False, "connect-exception", frozenset()))
+        self.assertIn("could not connect", result.message)
+
+    async def test_aHostByNameIsAskedOverTheReactor(self):
+        for head, healthy in ((b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", True), (b"nonsense", False)):
+            target = await self.listen(answers(head))
+            result = await self.check(instance(target.port, host="localhost"))
+            self.assertEqual(result.healthy, healthy)
+
+    async def test_anUnreachableHostTimesOut(self):
+        # The listener's queue is full, so the kernel drops what comes.
+        full = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.addCleanup(full.close)
+        port = full.getsockname()[1]
+        for _ in range(2):
+            waiting = socket.socket()
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+            self.addCleanup(waiting.close)
+        result = await HealthProbe(reactor, timeout_secs=0.05).check(instance(port), description())
+        self.assertEqual((result.error, result.flags), ("timeout-exception", {Flag.TIMEOUT_EXCEPTION}))
+        self.assertIn("could not connect within 0.05 s", result.message)
+
+    def test_aCheckThatCannotBeMadeSaysNothingAboutTheInstance(self):
+        def no_more(*_):
+            raise OSError(24, "Too many open files")
+
+        self.patch(socket, "socket", no_more)
+        self.failureResultOf(HealthProbe(reactor).check(instance(), description()), OSError)
+
+    async def test_aServerThatSeesToOneConnectionAtATimeIsFreeAfterACheck(self):
+        target = await self.listen(answers(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+        await HealthProbe(reactor).check(target, description())
+        await self.factory.lost
+        self.assertIn(b"connection: close", self.factory.connections[0].received.lower())
 
     async def test_anEndlessBodyDoesNotDelayTheResultAndIsCut(self):
         def script(transport):

@@ -1,34 +1,32 @@
 """Opens the connection of one health check."""
 
 import socket
+from contextlib import suppress
 from errno import ECONNREFUSED, EISCONN
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
-from twisted.internet.interfaces import (
-    IAddress,
-    IOpenSSLClientConnectionCreator,
-    IProtocol,
-    IProtocolFactory,
-    IStreamClientEndpoint,
-)
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReadDescriptor
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+_READ_BYTES = 64 * 1024
 
-@implementer(IStreamClientEndpoint)
+
 class Dial:
     """
     One connection to an instance, tried first on a bare socket.
 
     On the loopback interface the kernel answers a connect at once, so a refusal is known without the reactor, and a
     starting instance can be asked every few milliseconds.
-
-    @ivar connected: whether the connection was ever made.
     """
 
     def __init__(self, reactor: Any, host: str, port: int, timeout_secs: float) -> None:
@@ -38,7 +36,6 @@ class Dial:
         self._port = port
         self._timeout_secs = timeout_secs
         self._socket: socket.socket | None = None
-        self.connected = False
 
     def refused(self) -> bool:
         """Try now; whether nobody listens. C{False} also when that is not known at once."""
@@ -54,55 +51,103 @@ class Dial:
             attempt.close()
         return answer == ECONNREFUSED
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect, on the socket that is there or by the reactor's own means. Cancelling it drops the attempt."""
-        if self._socket is not None:
-            return self._adopt(self._socket, protocolFactory)
+    def connect(self, protocol: Protocol, certificate: "AnyCertificate | None") -> Deferred[Protocol | None]:
+        """
+        Connect, on the socket that is there or by the reactor's own means. Fires when C{protocol} has been connected;
+        cancelling drops the attempt.
+
+        @param certificate: wraps the connection in TLS.
+        """
+        if certificate is not None:
+            inner = Factory.forProtocol(lambda: protocol)
+            protocol = TLSMemoryBIOFactory(certificate, True, inner, clock=self._reactor).buildProtocol(None)
+        attempt, self._socket = self._socket, None
+        if attempt is not None:
+            SocketTransport(self._reactor, attempt).carry(protocol)
+            return succeed(protocol)
         kind = TCP4ClientEndpoint if _is_loopback(self._host) else HostnameEndpoint
-        connecting: Deferred[IProtocol] = kind(
-            self._reactor, self._host, self._port, timeout=self._timeout_secs
-        ).connect(protocolFactory)
-        return connecting.addCallback(self._made)
+        endpoint = kind(self._reactor, self._host, self._port, timeout=self._timeout_secs)
+        connecting: Deferred[Protocol | None] = connectProtocol(endpoint, protocol)
+        return connecting
 
-    def close(self) -> None:
-        """Give up a socket that was not used."""
-        if self._socket is not None:
+
+@implementer(IReadDescriptor)
+class SocketTransport:
+    """
+    Carries one small request and its answer on a connected socket.
+
+    A transport of the reactor would do, at some three times the cost; that is felt where hundreds of instances are
+    checked again and again.
+    """
+
+    disconnecting = False
+
+    def __init__(self, reactor: Any, connected: socket.socket) -> None:
+        self._reactor = reactor
+        self._socket = connected
+        self._protocol: Any = None
+
+    def carry(self, protocol: Protocol) -> None:
+        """Begin: the protocol is connected when this returns."""
+        self._protocol = protocol
+        self._reactor.addReader(self)
+        protocol.makeConnection(self)
+
+    def write(self, data: bytes) -> None:
+        """Send what is so little that a socket takes it at once; if it does not, the connection is cut."""
+        with suppress(OSError):
+            # An error is met again when reading.
+            if self._protocol is not None and self._socket.send(data) < len(data):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def writeSequence(self, data: Any) -> None:
+        """Send all of it."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Close; the protocol is told in another turn of the reactor."""
+        protocol = self._protocol
+        self.abortConnection()
+        if protocol is not None:
+            self._reactor.callLater(0, protocol.connectionLost, Failure(ConnectionDone()))
+
+    def abortConnection(self) -> None:
+        """Close; the protocol is told nothing any more."""
+        if self._protocol is not None:
+            self._protocol = None
+            self._reactor.removeReader(self)
             self._socket.close()
-            self._socket = None
 
-    def _made(self, protocol: IProtocol) -> IProtocol:
-        self.connected = True
-        return protocol
+    def fileno(self) -> int:
+        """The descriptor; -1 when it is closed."""
+        return self._socket.fileno()
 
-    def _adopt(self, attempt: socket.socket, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        catcher = _Catcher(factory)
-        # Synchronous, and on a duplicate of the descriptor.
-        self._reactor.adoptStreamConnection(attempt.fileno(), socket.AF_INET, catcher)
-        self.close()
-        if catcher.built is None:
-            raise ConnectionAbortedError("the connection was not wanted")
-        return succeed(self._made(catcher.built))
+    def logPrefix(self) -> str:
+        """For Twisted's log."""
+        return "waiter-health-check"
 
+    def doRead(self) -> None:
+        """Something came, or the connection has ended."""
+        try:
+            data = self._socket.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.connectionLost(Failure(ConnectionLost(str(error))))
+            return
+        if self._protocol is None:
+            return
+        if data:
+            self._protocol.dataReceived(data)
+        else:
+            self.connectionLost(Failure(ConnectionDone()))
 
-@implementer(IProtocolFactory)
-class _Catcher:
-    """Keeps the protocol that is built for an adopted connection."""
-
-    noisy = False
-
-    def __init__(self, factory: IProtocolFactory) -> None:
-        self._factory = factory
-        self.built: IProtocol | None = None
-
-    def doStart(self) -> None:
-        """Nothing to prepare."""
-
-    def doStop(self) -> None:
-        """Nothing to clear."""
-
-    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
-        self.built = self._factory.buildProtocol(addr)
-        return self.built
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection has ended, or the reactor stops."""
+        protocol = self._protocol
+        self.abortConnection()
+        if protocol is not None:
+            protocol.connectionLost(reason)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -110,16 +155,17 @@ class AnyCertificate:
     """Speaks TLS without asking who the other side is: an instance has no name that a certificate could prove."""
 
     def __init__(self) -> None:
-        self._context = CertificateOptions(verify=False).getContext()
+        self._options = CertificateOptions(verify=False)
 
     def clientConnectionForTLS(
         self,
         tlsProtocol: TLSMemoryBIOProtocol,  # noqa: ARG002 - Twisted's signature
     ) -> SSL.Connection:
         """A connection that verifies nothing."""
-        return SSL.Connection(self._context, None)
+        return SSL.Connection(self._options.getContext(), None)
 
 
+@lru_cache(maxsize=1024)
 def _is_loopback(host: str) -> bool:
     try:
         return IPv4Address(host).is_loopback

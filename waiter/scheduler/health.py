@@ -6,24 +6,21 @@ from uuid import uuid4
 
 import attrs
 from OpenSSL import SSL
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
-from twisted.internet.protocol import Protocol
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IResponse
-from zope.interface import implementer
 
 from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag, Instance
+from waiter.scheduler.answer import Answer
 from waiter.scheduler.dial import AnyCertificate, Dial
 from waiter.version import __version__
 
-#: How much of an answer's body is read before the connection is cut.
+#: How much of an answer's body is read after the verdict before the connection is cut.
 _BODY_LIMIT = 64 * 1024
+#: How long the body of an answer that is not 2xx is waited for, to show how it begins.
+_BODY_PATIENCE_SECS = 0.1
 
 UNKNOWN_AUTHORITY = "unknown-authority"
 CONNECT = "connect-exception"
@@ -48,6 +45,8 @@ class HealthResult:
     @ivar flags: what the check says about an unhealthy instance; empty for a healthy one.
     @ivar error: one of the constants of this module; C{None} if there was an answer.
     @ivar message: what was asked and what came of it, for a person.
+    @ivar body_start: how the body of an answer that is not 2xx begins, or what came that is no answer: a line of printable
+        text. C{None} if nothing came in time or it is encoded.
     """
 
     healthy: bool
@@ -55,16 +54,24 @@ class HealthResult:
     flags: frozenset[Flag] = frozenset()
     error: str | None = None
     message: str = ""
+    body_start: str | None = None
 
 
-def answered(url: str, status: int) -> HealthResult:
+def answered(url: str, status: int, body_start: str | None = None) -> HealthResult:
     """The result of a check that was answered with C{status}."""
-    healthy = 200 <= status < 300
-    flags = frozenset() if healthy else frozenset({Flag.HAS_CONNECTED, Flag.HAS_RESPONDED})
-    return HealthResult(healthy=healthy, status=status, flags=flags, message=f"GET {url} was answered with {status}")
+    message = f"GET {url} was answered with {status}"
+    if 200 <= status < 300:
+        return HealthResult(healthy=True, status=status, message=message)
+    return HealthResult(
+        healthy=False,
+        status=status,
+        flags=frozenset({Flag.HAS_CONNECTED, Flag.HAS_RESPONDED}),
+        message=_quoting(message, body_start),
+        body_start=body_start,
+    )
 
 
-def unanswered(url: str, error: str, *, connected: bool, reason: str) -> HealthResult:
+def unanswered(url: str, error: str, *, connected: bool, reason: str, body_start: str | None = None) -> HealthResult:
     """
     The result of a check that got no answer.
 
@@ -75,10 +82,30 @@ def unanswered(url: str, error: str, *, connected: bool, reason: str) -> HealthR
         flags.add(Flag.HAS_CONNECTED)
         if error == OTHER:
             flags.add(Flag.HAS_RESPONDED)
-    return HealthResult(healthy=False, flags=frozenset(flags), error=error, message=f"GET {url} {reason}")
+    message = _quoting(f"GET {url} {reason}", body_start)
+    return HealthResult(healthy=False, flags=frozenset(flags), error=error, message=message, body_start=body_start)
 
 
-def health_url(instance: Instance, description: ServiceDescription) -> str | None:
+def _quoting(message: str, body_start: str | None) -> str:
+    return message if body_start is None else f'{message}: "{body_start}"'
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """Where to ask and for what; C{path} begins with a slash and fits into a request line."""
+
+    tls: bool
+    host: str
+    port: int
+    path: str
+
+    @property
+    def url(self) -> str:
+        """The whole of it."""
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.path}"
+
+
+def target(instance: Instance, description: ServiceDescription) -> Target | None:
     """What to GET; C{None} when the address is not known."""
     ports = (instance.port, *instance.extra_ports)
     index = description.health_check_port_index
@@ -86,12 +113,21 @@ def health_url(instance: Instance, description: ServiceDescription) -> str | Non
         return None
     proto = description.health_check_proto or description.backend_proto
     path = quote(description.health_check_url, safe="%/:=&?~+!$,;'@()*[]")
-    return f"{proto}://{instance.host}:{ports[index]}{'' if path.startswith('/') else '/'}{path}"
+    return Target(
+        tls=proto == "https", host=instance.host, port=ports[index], path=path if path.startswith("/") else f"/{path}"
+    )
+
+
+def health_url(instance: Instance, description: ServiceDescription) -> str | None:
+    """What to GET; C{None} when the address is not known."""
+    found = target(instance, description)
+    return None if found is None else found.url
 
 
 class HealthProbe:
     """
-    Makes single health checks, each on a connection of its own.
+    Makes single health checks, each on a connection of its own: one that is kept would keep everybody else from a server
+    that sees to one connection at a time.
 
     Checking a port where nobody listens yet costs some 50 µs, so a starting instance can be asked every few milliseconds.
     The certificate of an C{https} instance is not verified: the instance has none that could be.
@@ -101,138 +137,164 @@ class HealthProbe:
         """@param timeout_secs: how long an instance may take to begin its answer."""
         self._reactor = reactor
         self._timeout_secs = timeout_secs
+        self._certificate = AnyCertificate()
 
     def check(
         self, instance: Instance, description: ServiceDescription, *, patience_secs: float = 0.0
     ) -> Deferred[HealthResult]:
         """
-        Ask once. The Deferred never fails, except with C{CancelledError} when it is cancelled, which drops the
-        connection.
+        Ask once. Cancelling it drops the connection.
 
         @param patience_secs: how long this instance may take at least, where that is more than the probe's own limit.
+        @raise OSError: (in the Deferred) this process has no descriptors left, which says nothing about the instance.
         """
-        return Deferred.fromCoroutine(self._check(instance, description, max(self._timeout_secs, patience_secs)))
-
-    async def _check(self, instance: Instance, description: ServiceDescription, limit_secs: float) -> HealthResult:
-        url = health_url(instance, description)
-        if url is None:
-            return HealthResult(
-                healthy=False, error=UNKNOWN_AUTHORITY, message="The address of the instance is not known"
+        asked = target(instance, description)
+        if asked is None:
+            return succeed(
+                HealthResult(healthy=False, error=UNKNOWN_AUTHORITY, message="The address of the instance is not known")
             )
-        uri = URI.fromBytes(url.encode("ascii"))
-        dial = Dial(self._reactor, uri.host.decode("ascii"), uri.port, limit_secs)
-        if dial.refused():
-            return unanswered(url, CONNECT, connected=False, reason="was refused: nothing listens on that port")
-        timed_out = False
-        request = Agent.usingEndpointFactory(self._reactor, _Endpoints(dial)).request(
-            b"GET", url.encode("ascii"), _headers()
-        )
-
-        def expire() -> None:
-            nonlocal timed_out
-            timed_out = True
-            request.cancel()
-
-        timer = self._reactor.callLater(limit_secs, expire)
+        limit_secs = max(self._timeout_secs, patience_secs)
+        dial = Dial(self._reactor, asked.host, asked.port, limit_secs)
         try:
-            response = await request
-        except Exception as e:  # noqa: BLE001 - whatever the instance does wrong is the result
-            if timed_out:
-                # Unlike the original, a time limit of our own does not count as an answer.
-                what = "" if dial.connected else " to the connection"
-                reason = f"was not answered{what} within {limit_secs:g} s"
-                return unanswered(url, TIMEOUT, connected=dial.connected, reason=reason)
-            error, reason = _classify(e)
-            return unanswered(url, error, connected=dial.connected, reason=reason)
-        finally:
-            if timer.active():
-                timer.cancel()
-            dial.close()
-        self._drain(response, limit_secs)
-        return answered(url, response.code)
-
-    def _drain(self, response: IResponse, limit_secs: float) -> None:
-        # A body that is read lets the instance end the exchange in peace; what came is already decided.
-        drain = _Drain()
-        response.deliverBody(drain)
-        if not drain.over:
-            drain.limit = self._reactor.callLater(limit_secs, drain.cut)
+            refused = dial.refused()
+        except OSError as error:
+            return fail(error)
+        if refused:
+            reason = "was refused: nothing listens on that port"
+            return succeed(unanswered(asked.url, CONNECT, connected=False, reason=reason))
+        check = _Check(self._reactor, asked, limit_secs)
+        check.begin(dial, self._certificate if asked.tls else None)
+        return check.result
 
 
-def _headers() -> Headers:
-    return Headers(
-        {
-            b"accept": [b"application/json;q=1.0, */*;q=0.9"],
-            b"user-agent": [f"waiter-syncer/{__version__}".encode()],
-            b"x-cid": [f"waiter-health-check-{uuid4().hex}".encode()],
-            b"x-waiter-request-type": [b"health-check"],
-        }
-    )
-
-
-def _classify(problem: BaseException) -> tuple[str, str]:
+class _Check(Protocol):
     """
-    The error constant and the words for a failed request.
+    One check: asks as soon as it is connected, tells once what came of it, and then reads a little further, to let the
+    instance end the exchange in peace.
 
-    @raise CancelledError: the request was cancelled by whoever asked for the check.
+    @ivar result: fires with what came of it.
     """
-    causes = _causes(problem)
-    for cause in causes:
-        if isinstance(cause, CancelledError):
-            raise cause
-    for cause in causes:
-        if isinstance(cause, SSL.Error):
-            return TLS, f"failed in TLS: {cause}"
-    for cause in causes:
-        if isinstance(cause, (ConnectError, ConnectionRefusedError)):
-            return CONNECT, f"could not connect: {cause}"
-        if isinstance(cause, (ConnectionClosed, ConnectionError)):
-            return HANGUP, "was cut off before an answer came"
-    return OTHER, f"got what is not an answer in HTTP/1: {causes[-1]}"
 
+    transport: Any
 
-def _causes(problem: BaseException) -> list[BaseException]:
-    """The problem and, under the failures of the HTTP client, the reasons for it."""
-    found = [problem]
-    for reason in getattr(problem, "reasons", ()):
-        cause = reason.value if isinstance(reason, Failure) else reason
-        if cause is not None:
-            found.extend(_causes(cause))
-    return found
+    def __init__(self, reactor: Any, asked: Target, limit_secs: float) -> None:
+        self._asked = asked
+        self._limit_secs = limit_secs
+        self._answer = Answer()
+        self._drained = 0
+        self._connecting: Deferred[Protocol | None] | None = None
+        self._connected = False
+        self._lost = False
+        self._awaits_body = False
+        self._told = False
+        self._timer = reactor.callLater(limit_secs, self._time_is_up)
+        self.result: Deferred[HealthResult] = Deferred(self._cancelled)
 
+    def begin(self, dial: Dial, certificate: AnyCertificate | None) -> None:
+        """Connect and ask."""
+        self._connecting = maybeDeferred(dial.connect, self, certificate)
+        self._connecting.addErrback(self._not_connected)
 
-@implementer(IAgentEndpointFactory)
-class _Endpoints:
-    """Gives an agent the one connection that was dialled."""
-
-    def __init__(self, dial: Dial) -> None:
-        self._dial = dial
-
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        if uri.scheme == b"https":
-            return wrapClientTLS(AnyCertificate(), self._dial)
-        return self._dial
-
-
-class _Drain(Protocol):
-    """Reads an answer's body and throws it away."""
-
-    def __init__(self) -> None:
-        self.over = False
-        self.limit: IDelayedCall | None = None
-        self._left = _BODY_LIMIT
+    def connectionMade(self) -> None:
+        """Ask."""
+        self._connected = True
+        self.transport.write(_request(self._asked))
 
     def dataReceived(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self.cut()
+        """Some of the answer, or of what comes after the verdict."""
+        self._answer.feed(data)
+        if not self._told:
+            self._judge()
+            return
+        self._drained += len(data)
+        if self._answer.complete or self._drained > _BODY_LIMIT:
+            self._end()
 
-    def cut(self) -> None:
-        """Read no further."""
-        if self.transport is not None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Nothing more will come."""
+        self._lost = True
+        if self._told:
+            self._end()
+        elif self._answer.status is not None:
+            self._tell(self._answered())
+        elif reason.check(SSL.Error):
+            self._tell(self._unanswered(TLS, f"failed in TLS: {reason.value}"))
+        else:
+            self._tell(self._unanswered(HANGUP, "was cut off before an answer came"))
+
+    def _judge(self) -> None:
+        answer = self._answer
+        if answer.problem is not None:
+            words = f"got what is not an answer in HTTP/1 ({answer.problem})"
+            self._tell(self._unanswered(OTHER, words, body_start=answer.start))
+        elif answer.status is not None:
+            result = self._answered()
+            if result.healthy or answer.enough:
+                self._tell(result)
+            elif not self._awaits_body:
+                self._awaits_body = True
+                self._timer.reset(min(_BODY_PATIENCE_SECS, self._limit_secs))
+
+    def _answered(self) -> HealthResult:
+        return answered(self._asked.url, self._answer.status or 0, self._answer.start)
+
+    def _unanswered(self, error: str, reason: str, body_start: str | None = None) -> HealthResult:
+        return unanswered(self._asked.url, error, connected=self._connected, reason=reason, body_start=body_start)
+
+    def _time_is_up(self) -> None:
+        if self._told:
+            self._end()
+        elif self._answer.status is not None:
+            self._tell(self._answered())
+        else:
+            # Unlike the original, a time limit of our own does not count as an answer.
+            what = "was not answered" if self._connected else "could not connect"
+            self._tell(self._unanswered(TIMEOUT, f"{what} within {self._limit_secs:g} s"))
+
+    def _not_connected(self, failure: Failure) -> None:
+        self._lost = True
+        if self._told:
+            return
+        if failure.check(ConnectTimeout):
+            self._time_is_up()
+        else:
+            self._tell(self._unanswered(CONNECT, f"could not connect: {failure.getErrorMessage()}"))
+
+    def _cancelled(self, _: Deferred[HealthResult]) -> None:
+        self._told = True
+        self._end()
+
+    def _tell(self, result: HealthResult) -> None:
+        self._told = True
+        if self._lost or self._answer.complete or not self._timer.active():
+            self._end()
+        else:
+            self._timer.reset(self._limit_secs)
+        self.result.callback(result)
+
+    def _end(self) -> None:
+        """Let go of the connection."""
+        if self._timer.active():
+            self._timer.cancel()
+        if self._lost:
+            return
+        if not self._connected:
+            if self._connecting is not None:
+                self._connecting.cancel()
+        elif self._answer.complete and not self._asked.tls:
             self.transport.loseConnection()
+        else:
+            # In TLS, to lose the connection would be to wait for the other side's goodbye.
+            self.transport.abortConnection()
 
-    def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: ARG002 - Twisted's signature
-        self.over = True
-        if self.limit is not None and self.limit.active():
-            self.limit.cancel()
+
+def _request(asked: Target) -> bytes:
+    return (
+        f"GET {asked.path} HTTP/1.1\r\n"
+        f"Host: {asked.host}:{asked.port}\r\n"
+        "Connection: close\r\n"
+        "Accept: application/json;q=1.0, */*;q=0.9\r\n"
+        f"User-Agent: waiter-syncer/{__version__}\r\n"
+        f"X-Cid: waiter-health-check-{uuid4().hex}\r\n"
+        "X-Waiter-Request-Type: health-check\r\n\r\n"
+    ).encode("ascii")

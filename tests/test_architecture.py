@@ -26,6 +26,7 @@ MAY_IMPORT = {
 # Rules: values in, values out. No Twisted, no clock, no I/O.
 PURE = (
     "model",
+    "scheduler.local.explanations",
     "discovery.distribution",
     "discovery.deployment_errors",
     "discovery.batch",

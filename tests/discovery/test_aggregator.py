@@ -521,6 +521,14 @@ class LogTests(AggregatorCase):
         self.hear(collected())
         self.assertEqual(self.told(), [("s.1", "remove")])
 
+    def test_one_that_has_time_left_starts_and_one_that_was_healthy_is_unhealthy(self):
+        self.start(collected(unhealthy=[instance(999)]))
+        self.assertEqual(self.told(), [("s.999", "starting")])
+        self.hear(collected(healthy=[instance(999)]))
+        self.told()
+        self.hear(collected(unhealthy=[instance(999)]))
+        self.assertEqual(self.told(), [("s.999", "unhealthy")])
+
     def test_when_the_service_goes_its_instances_are_removed(self):
         self.start(collected(healthy=[instance(1)], unhealthy=[instance(2)]))
         self.told()

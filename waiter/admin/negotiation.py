@@ -169,11 +169,15 @@ def _fields(error: WaiterError, context: ErrorContext) -> dict[str, Any]:
 
 
 def _pairs(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that stand below the message, in reading order; the details last, each under its own name."""
+    """
+    The fields that stand below the message, in reading order; the details last, each under its own name. Details that are
+    objects are for programs: the message has them in words.
+    """
     apart = ("details", "message", "support-info", "title")
     pairs = {name: value for name, value in fields.items() if name not in apart and value is not None}
     for name, value in fields["details"].items():
-        pairs.setdefault(str(name), value)
+        if not isinstance(value, Mapping):
+            pairs.setdefault(str(name), value)
     for support in fields["support-info"]:
         pairs.setdefault(str(support.get("label", "support")), support.get("link", {}).get("value"))
     return pairs

@@ -122,9 +122,11 @@ def instance_view(
         "extra-ports": list(instance.extra_ports),
         "protocol": instance.protocol,
         "log-directory": instance.log_directory,
-        "message": instance.message,
+        "message": instance.explanation,
         "status": instance.status,
     }
+    if instance.last_output:
+        view["last-output"] = list(instance.last_output)
     if log_base_url is not None:
         view["log-url"] = logs_url(log_base_url, instance.service_id, instance.id, instance.host)
     return view

@@ -3,7 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
+import attrs
+
 from waiter.model.description import ServiceDescription
+from waiter.model.failure import failure_facts, failure_lines
 from waiter.model.instance import Flag, Instance
 from waiter.model.routing import DeploymentError
 
@@ -24,9 +27,6 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
 DEFAULT_CONFIG: Mapping[str, int] = MappingProxyType({"min-failed-instances": 2, "min-hosts": 2})
 
 _WANTS_CREDENTIALS = "health-check-requires-authentication"
-
-_MOST_LINES = 10
-_LONGEST_LINE = 300
 
 
 def deployment_error(
@@ -49,14 +49,12 @@ def deployment_error(
     if healthy:
         return None
     if supplied is not None and supplied not in MESSAGES:
-        explanation = _explain(None, _last(failed), failed, description)
-        return DeploymentError(key="scheduler-error", message=supplied, explanation=explanation)
+        return _error("scheduler-error", supplied, _last(failed), failed, description)
     key = supplied or _conclude(unhealthy, failed, {**DEFAULT_CONFIG, **(config or {})})
     if key is None:
         return None
     witness = next(iter(unhealthy), None) if key == _WANTS_CREDENTIALS else _last(failed)
-    explanation = _explain(key, witness, failed, description)
-    return DeploymentError(key=key, message=MESSAGES[key], explanation=explanation)
+    return _error(key, MESSAGES[key], witness, failed, description)
 
 
 def instability_issue(failed: Collection[Instance]) -> str | None:
@@ -95,29 +93,33 @@ def _last(failed: Sequence[Instance]) -> Instance | None:
     return failed[-1] if failed else None
 
 
-def _explain(
-    key: str | None, witness: Instance | None, failed: Sequence[Instance], description: ServiceDescription
-) -> str:
-    """What one instance shows, and what to do about it: lines for a person."""
+def _error(
+    key: str, message: str, witness: Instance | None, failed: Sequence[Instance], description: ServiceDescription
+) -> DeploymentError:
+    """
+    @param witness: the instance whose failure is shown.
+    """
     if witness is None:
-        return ""
+        return DeploymentError(key=key, message=message)
     fact, advice = _words(key, witness, description)
-    where = ""
-    if witness in failed:
+    witness = attrs.evolve(
+        witness,
+        message=witness.message or " ".join(filter(None, (fact, _ending(witness)))) or None,
+        advice=witness.advice or advice or None,
+    )
+    lines = failure_lines(witness)
+    if witness.id in {instance.id for instance in failed}:
         failures = "1 instance failed" if len(failed) == 1 else f"{len(failed)} instances failed, the last one"
-        where = f"{failures} on {witness.host} port {witness.port}."
-        fact = witness.message or fact
-    ending = ""
-    if witness.exit_code is not None and f"exit code {witness.exit_code}" not in fact:
-        ending = f"It ended with exit code {witness.exit_code}{_meaning(witness.exit_code)}."
-    lines = [line for line in (where, fact, ending, advice) if line]
-    if witness.last_output:
-        lines.append("Its last output:")
-        lines.extend(f"    {_shortened(line)}" for line in witness.last_output[-_MOST_LINES:])
-    return "\n".join(lines)
+        lines.insert(0, f"{failures} on {witness.host} port {witness.port}.")
+    return DeploymentError(key=key, message=message, explanation="\n".join(lines), facts=failure_facts(witness))
 
 
-def _words(key: str | None, instance: Instance, description: ServiceDescription) -> tuple[str, str]:
+def _ending(instance: Instance) -> str:
+    code = instance.exit_code
+    return "" if code is None else f"It ended with exit code {code}{_meaning(code)}."
+
+
+def _words(key: str, instance: Instance, description: ServiceDescription) -> tuple[str, str]:
     """What happened, as far as C{key} tells, and what to do about it."""
     proto = description.health_check_proto or description.backend_proto
     check = f"The health check GET {description.health_check_url} over {proto}"
@@ -156,7 +158,3 @@ def _meaning(exit_code: int) -> str:
     if exit_code > 128:
         return f" (ended by signal {exit_code - 128})"
     return f" (ended by signal {-exit_code})" if exit_code < 0 else ""
-
-
-def _shortened(line: str) -> str:
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."

@@ -65,7 +65,7 @@ def _instances(instances: Iterable[Instance]) -> list[dict[str, Any]]:
             "exit-code": instance.exit_code,
             "health-check-status": instance.health_check_status,
             "log-directory": instance.log_directory,
-            "message": instance.message,
+            "message": instance.explanation,
             "status": instance.status,
         }
         for instance in instances

@@ -160,7 +160,15 @@ class ServiceView:
         if before is None:
             before = ServiceState(service=after.service)
         self._report("healthy", after.healthy, before.healthy)
-        self._report("unhealthy", after.unhealthy, before.unhealthy)
+        starting = _ids(after.starting) - self._once_healthy
+        self._report(
+            "starting", tuple(instance for instance in after.unhealthy if instance.id in starting), before.unhealthy
+        )
+        self._report(
+            "unhealthy",
+            tuple(instance for instance in after.unhealthy if instance.id not in starting),
+            before.unhealthy,
+        )
         self._report("expire", after.expired, before.expired)
         self._report("remove", _active(before), _active(after))
 

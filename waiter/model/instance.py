@@ -30,7 +30,8 @@ class Instance:
     @ivar protocol: C{http} or C{https}.
     @ivar exit_code: C{None} while it runs and when the code is not known.
     @ivar health_check_status: the HTTP status of the last check that was answered.
-    @ivar message: why it failed, in words for a user.
+    @ivar message: what happened to it, in words for a user: why it failed, or what its checks show while it starts.
+    @ivar advice: what a user can do about that.
     @ivar last_output: the last lines the instance wrote, for explaining a failure.
     """
 
@@ -47,8 +48,14 @@ class Instance:
     health_check_status: int | None = None
     log_directory: str | None = None
     message: str | None = None
+    advice: str | None = None
     last_output: tuple[str, ...] = ()
     status: str | None = None
+
+    @property
+    def explanation(self) -> str | None:
+        """The message and the advice as one text; C{None} if there is neither."""
+        return " ".join(filter(None, (self.message, self.advice))) or None
 
     @property
     def order(self) -> tuple[str, float, str]:

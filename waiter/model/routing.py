@@ -1,6 +1,7 @@
 """The aggregator's view of the world at one moment."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -17,11 +18,13 @@ class DeploymentError:
     @ivar key: C{bad-startup-command}, C{not-enough-memory}, ... (spec 2.5), or C{scheduler-error}.
     @ivar message: the text for that key.
     @ivar explanation: what the failed instances show: exit code, last lines of output, failing check. May be empty.
+    @ivar facts: the same as JSON-able data, of the instance that the explanation is about.
     """
 
     key: str
     message: str
     explanation: str = ""
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -5,6 +5,8 @@ from math import ceil
 from typing import Any
 
 from waiter.errors import NoInstanceInTime, QueueFull, ServiceFailing, ShuttingDown
+from waiter.model.failure import failure_facts, failure_lines
+from waiter.model.instance import Instance
 from waiter.model.routing import DeploymentError, ServiceState
 
 RETRY_AFTER_UNKNOWN_SECS = 5
@@ -31,7 +33,10 @@ def service_failing(service_id: str, error: DeploymentError) -> ServiceFailing:
     message = f"Deployment error: {error.message}"
     if error.explanation:
         message = f"{message}\n{error.explanation}"
-    return ServiceFailing(message, details={"deployment-error": error.key, "service-id": service_id})
+    details: dict[str, Any] = {"deployment-error": error.key, "service-id": service_id}
+    if error.facts:
+        details["instance"] = dict(error.facts)
+    return ServiceFailing(message, details=details)
 
 
 def shutting_down(service_id: str | None) -> ShuttingDown:
@@ -55,6 +60,9 @@ def no_instance_in_time(
     advice = ""
     if not state.healthy and (state.unhealthy or state.failed):
         advice = " Check that your service is able to start properly!"
+        witness = state.failed[-1] if state.failed else state.unhealthy[0]
+        advice = "\n".join([advice, *_story(witness, failures=len(state.failed))])
+        details["instance"] = failure_facts(witness)
     elif state.healthy and outstanding > 0:
         advice = " Check that your service is able to scale properly!"
     if state.queued_reason:
@@ -67,3 +75,12 @@ def no_instance_in_time(
         )
 
     return error
+
+
+def _story(witness: Instance, *, failures: int) -> list[str]:
+    """What is known of an instance that does not serve; nothing if it says nothing."""
+    lines = failure_lines(witness)
+    if lines:
+        first = "An instance is starting." if not failures else f"Failed so far: {failures}. The last one:"
+        lines.insert(0, first)
+    return lines

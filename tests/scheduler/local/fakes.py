@@ -72,6 +72,10 @@ class FakeRunning:
         self.code = None
         self.taken = None
         self.remains = False
+        # None leaves the looks for it open in looks.
+        self.listens = ()
+        self.looks = []
+        self.lack = None
         self._exited = None
         self._waiting = []
 
@@ -109,6 +113,15 @@ class FakeRunning:
 
     def exit_code(self):
         return self.code
+
+    def listeners(self):
+        if self.listens is not None:
+            return succeed(self.listens)
+        self.looks.append(Deferred())
+        return self.looks[-1]
+
+    def lack_of_room(self):
+        return self.lack
 
     def last_output(self):
         return ("the last line",)

@@ -263,14 +263,14 @@ class FailureTests(ProcessCase):
     async def test_aServerThatGoesToTheBackgroundIsExplainedAndEnded(self):
         failed = await self.fail_one(program("s = listen()\nif os.fork() == 0:\n os.setsid()\n serve(s)"))
         self.assertEqual(failed.exit_code, 0)
-        self.assertIn("foreground", failed.message)
+        self.assertIn("foreground", failed.advice)
         self.assertEqual(self.carriers(failed.id), [])
 
-    async def test_aServerOnAnotherPortIsExplained(self):
+    async def test_aProgramThatDoesNotListenIsExplained(self):
         failed = await self.fail_one(SLEEPER, grace_period_secs=1)
         self.assertIn("never-passed-health-checks", failed.flags)
-        self.assertIn(f"127.0.0.1:{failed.port}/status was refused", failed.message)
-        self.assertIn("$PORT0", failed.message)
+        self.assertIn(f"Nothing listened on $PORT0 ({failed.port})", failed.message)
+        self.assertIn("$PORT0", failed.advice)
 
     async def test_anInstanceThatFindsItsPortTakenIsStartedOnAnother(self):
         pool = self.scheduler._runner._ports

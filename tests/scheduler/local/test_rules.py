@@ -6,7 +6,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scheduler.local.fakes import service
 from waiter.errors import ServiceForbidden, ServiceMisconfigured
-from waiter.scheduler.local import explanations
 from waiter.scheduler.local.backoff import Backoff
 from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
 from waiter.scheduler.local.probing import FailedChecks, starting_pause
@@ -174,30 +173,6 @@ class EnvironmentTests(SynchronousTestCase):
 
     def test_thePasswordIsNotWrittenToDisk(self):
         self.assertEqual(without_secrets({"WAITER_PASSWORD": "x", "A": "b"}), {"A": "b"})
-
-
-class ExplanationTests(SynchronousTestCase):
-    def test_aCommandThatIsNotThereIsNamedAsSuch(self):
-        self.assertEqual(
-            explanations.exited(127, age_secs=0.04, was_healthy=False),
-            "The command ended with exit code 127 (the command was not found) 0.0 s after its start, before it passed a "
-            "health check.",
-        )
-
-    def test_aSignalIsNamed(self):
-        self.assertIn("exit code 137 (ended by SIGKILL)", explanations.exited(137, age_secs=1, was_healthy=True))
-        self.assertIn("exit code 255 ", explanations.exited(255, age_secs=1, was_healthy=True))
-
-    def test_aCommandThatGoesToTheBackgroundIsToldToStay(self):
-        self.assertIn("foreground", explanations.exited(0, age_secs=1, was_healthy=False))
-
-    def test_anUnknownExitCodeIsCalledUnknown(self):
-        self.assertIn("an unknown exit code", explanations.exited(None, age_secs=1, was_healthy=True))
-
-    def test_theLastCheckIsQuoted(self):
-        text = explanations.never_passed(grace_secs=30, last_check="GET http://127.0.0.1:1/ was answered with 404")
-        self.assertIn("grace period of 30 s", text)
-        self.assertIn("was answered with 404", text)
 
 
 class ValidationTests(SynchronousTestCase):

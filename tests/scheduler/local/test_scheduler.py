@@ -3,6 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
+from twisted.internet.defer import TimeoutError as WaitedTooLong
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -13,6 +14,7 @@ from waiter.model.instance import Flag, Instance
 from waiter.model.resources import Resources, Shortage
 from waiter.scheduler.interface import IScheduler, Signal
 from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
+from waiter.scheduler.local.listening import ListeningSocket
 from waiter.scheduler.local.scheduler import LocalScheduler
 
 
@@ -234,7 +236,7 @@ class FailingTests(SchedulerCase):
         self.runner.started[0].exit(0)
         (failed,) = self.look(described)[1].failed
         self.assertEqual(failed.exit_code, 0)
-        self.assertIn("foreground", failed.message)
+        self.assertIn("foreground", failed.advice)
 
     def test_anInstanceThatGoesToTheBackgroundHasFailedEvenIfItWasHealthy(self):
         described = self.create()
@@ -242,7 +244,7 @@ class FailingTests(SchedulerCase):
         self.runner.started[0].remains = True
         self.runner.started[0].exit(0)
         (failed,) = self.look(described)[1].failed
-        self.assertIn("foreground", failed.message)
+        self.assertIn("foreground", failed.advice)
 
     def test_theLatestTenFailuresAreKept(self):
         self.probe.result = REFUSED
@@ -275,6 +277,75 @@ class FailingTests(SchedulerCase):
         self.clock.advance(2)
         self.assertEqual(len(self.look(described)[1].failed), 1)
         self.assertTrue(self.probe.open[0].called)
+
+    def test_anInstanceThatIsNotReachedIsToldWhereItListens(self):
+        self.probe.result = REFUSED
+        described = self.create(grace_period_secs=2)
+        self.runner.started[0].listens = (ListeningSocket(address="0.0.0.0", port=8000),)
+        self.clock.pump([0.1] * 21)
+        (failed,) = self.look(described)[1].failed
+        self.assertIn("It listens on port 8000 instead of $PORT0 (10000)", failed.message)
+        self.assertNotIn(Flag.HAS_CONNECTED, failed.flags)
+
+    def test_anInstanceThatTakesTheFirstCheckAndNeverAnswersIsSaidToBeSilent(self):
+        self.probe.result = None
+        described = self.create(grace_period_secs=2)
+        self.runner.started[0].listens = (ListeningSocket(address="127.0.0.1", port=10000),)
+        self.clock.pump([0.1] * 21)
+        (failed,) = self.look(described)[1].failed
+        self.assertIn("was not answered within 1.9 s", failed.message)
+        self.assertLessEqual({Flag.HAS_CONNECTED, Flag.TIMEOUT_EXCEPTION}, failed.flags)
+
+    def test_anInstanceThatPassesWhileItsSocketsAreLookedForLives(self):
+        self.probe.result = REFUSED
+        described = self.create(grace_period_secs=2)
+        running = self.runner.started[0]
+        running.listens = None
+        self.clock.pump([0.1] * 21)
+        self.assertEqual(self.look(described)[1].failed, ())
+        self.probe.result = HEALTHY
+        self.clock.pump([0.1] * 100)
+        self.assertEqual(self.healthy(described), [True])
+        self.assertTrue(running.looks[0].called)
+
+    def test_aKillEndsTheLookForSockets(self):
+        self.probe.result = REFUSED
+        described = self.create(grace_period_secs=2)
+        self.runner.started[0].listens = None
+        self.clock.pump([0.1] * 21)
+        (instance,) = self.look(described)[1].active
+        self.scheduler.kill(instance)
+        self.assertTrue(self.runner.started[0].looks[0].called)
+        self.assertEqual(self.look(described)[1].failed, ())
+
+    def test_aLookForSocketsThatHangsIsGivenUp(self):
+        self.probe.result = REFUSED
+        described = self.create(grace_period_secs=2)
+        self.runner.started[0].listens = None
+        self.clock.pump([0.1] * 80)
+        (failed,) = self.look(described)[1].failed
+        self.assertIn("Nothing listened", failed.message)
+        self.assertEqual(len(self.flushLoggedErrors(WaitedTooLong)), 1)
+
+    def test_whatTheChecksOfAStartingInstanceShowIsShown(self):
+        self.probe.result = NOT_FOUND
+        described = self.create()
+        self.clock.advance(0.1)
+        (instance,) = self.look(described)[1].active
+        self.assertIn("answered with 404", instance.message)
+        self.probe.result = HEALTHY
+        self.clock.advance(1)
+        (instance,) = self.look(described)[1].active
+        self.assertIsNone(instance.message)
+
+    def test_aFullDiskIsNamedWithTheFailure(self):
+        self.probe.result = REFUSED
+        described = self.create()
+        self.runner.started[0].lack = "The disk is full: 3 KiB are free"
+        self.runner.started[0].exit(1)
+        (failed,) = self.look(described)[1].failed
+        self.assertIn("The disk is full: 3 KiB are free.", failed.message)
+        self.assertIn("Make room", failed.advice)
 
     def test_aGracePeriodOfZeroNeverEnds(self):
         self.probe.result = REFUSED

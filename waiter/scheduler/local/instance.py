@@ -1,6 +1,6 @@
 """The life of one local instance: starting, healthy or not, ending, gone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -12,9 +12,11 @@ from twisted.python.failure import Failure
 from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag, Instance
 from waiter.model.service import Service
-from waiter.scheduler.health import HealthResult
+from waiter.scheduler.health import TIMEOUT, HealthResult, health_url, unanswered
 from waiter.scheduler.local import explanations
+from waiter.scheduler.local.explanations import Explanation
 from waiter.scheduler.local.interface import IRunning
+from waiter.scheduler.local.listening import ListeningSocket
 from waiter.scheduler.local.probing import (
     BUSY_PATIENCE_SECS,
     FIRST_PAUSE_SECS,
@@ -26,6 +28,9 @@ from waiter.scheduler.local.probing import (
 
 #: What a local instance is reached under.
 HOST = "127.0.0.1"
+
+#: How long it may take to find out where an instance listens.
+_LOOK_SECS = 5.0
 
 
 class Probe(Protocol):
@@ -101,7 +106,7 @@ class LocalInstance:
         self._listener: Listener | None = None
         self._flags: frozenset[Flag] = frozenset()
         self._expired = running.expired
-        self._message: str | None = None
+        self._explanation: Explanation | None = None
         self._last_output: tuple[str, ...] = ()
         self._last_check: HealthResult | None = None
         self._last_status: int | None = None
@@ -109,7 +114,9 @@ class LocalInstance:
         self._check: Deferred[HealthResult] | None = None
         self._checking = False
         self._next: IDelayedCall | None = None
+        self._checking_since = 0.0
         self._grace: IDelayedCall | None = None
+        self._looking: Deferred[Sequence[ListeningSocket]] | None = None
 
     @property
     def id(self) -> str:
@@ -138,6 +145,7 @@ class LocalInstance:
     def view(self) -> Instance:
         """The instance as others see it."""
         flags = self._flags | {Flag.EXPIRED} if self._expired else self._flags
+        explanation = self._explanation or self._seen_so_far()
         return Instance(
             id=self.id,
             service_id=self.running.service_id,
@@ -151,7 +159,8 @@ class LocalInstance:
             exit_code=self.running.exit_code(),
             health_check_status=self._last_status,
             log_directory=self.running.log_directory,
-            message=self._message,
+            message=explanation.fact if explanation else None,
+            advice=explanation.advice if explanation else None,
             last_output=self._last_output,
             status=self._status(),
         )
@@ -175,6 +184,11 @@ class LocalInstance:
         self._stop_checking()
         self.running.leave()
 
+    def _seen_so_far(self) -> Explanation | None:
+        if self._last_check is None or self.phase not in {Phase.STARTING, Phase.UNHEALTHY}:
+            return None
+        return explanations.not_healthy_yet(self._last_check)
+
     def _status(self) -> str:
         if self.ending is Ending.KILLED:
             return "Killed"
@@ -193,6 +207,7 @@ class LocalInstance:
 
     def _probe_now(self) -> None:
         self._next = None
+        self._checking_since = self._clock.seconds()
         patience = BUSY_PATIENCE_SECS if self.was_healthy else STARTING_PATIENCE_SECS
         self._check = self._probe.check(self.view(), self._description, patience_secs=patience)
         self._check.addCallbacks(self._checked, self._not_checked)
@@ -246,7 +261,7 @@ class LocalInstance:
                 explanations.no_longer_healthy(
                     failures=self._failed_checks.count,
                     secs=now - self._failed_checks.first_at,
-                    last_check=result.message,
+                    check=result,
                 )
             )
         elif self.phase is Phase.HEALTHY:
@@ -263,13 +278,48 @@ class LocalInstance:
 
     def _grace_over(self) -> None:
         self._grace = None
-        last = None if self._last_check is None else self._last_check.message
-        self._flags |= {Flag.NEVER_PASSED_HEALTH_CHECKS}
-        self._fail(explanations.never_passed(grace_secs=self._description.grace_period_secs, last_check=last))
+        if self._last_check is not None and Flag.HAS_CONNECTED in self._last_check.flags:
+            self._never_passed(())
+            return
+        # It is told where it listens instead; meanwhile it may still pass.
+        self._looking = self.running.listeners().addTimeout(_LOOK_SECS, self._clock)
+        self._looking.addCallbacks(self._never_passed, self._not_seen)
 
-    def _fail(self, message: str) -> None:
+    def _not_seen(self, failure: Failure) -> None:
+        if self._looking is None:
+            # It passed or ends.
+            return
+        self._log.failure("It cannot be found out where {id} listens", failure, id=self.id)
+        self._never_passed(())
+
+    def _never_passed(self, listeners: Sequence[ListeningSocket]) -> None:
+        self._looking = None
+        check = self._last_check
+        port_name, port = self._checked_port()
+        if self._check is not None and any(listener.reachable and listener.port == port for listener in listeners):
+            # The first check that reached it is still open.
+            url = health_url(self.view(), self._description) or ""
+            secs = self._clock.seconds() - self._checking_since
+            check = unanswered(url, TIMEOUT, connected=True, reason=f"was not answered within {secs:.1f} s")
+            self._flags |= check.flags
+        self._flags |= {Flag.NEVER_PASSED_HEALTH_CHECKS}
+        self._fail(
+            explanations.never_passed(
+                grace_secs=self._description.grace_period_secs,
+                check=check,
+                port_name=port_name,
+                port=port,
+                listeners=listeners,
+            )
+        )
+
+    def _checked_port(self) -> tuple[str, int]:
+        index = self._description.health_check_port_index
+        return f"$PORT{index}", self.running.ports[index] if index < len(self.running.ports) else 0
+
+    def _fail(self, explanation: Explanation) -> None:
         """End it because it does not work; what it still runs is ended like in a kill."""
-        self._explain(message)
+        self._explain(explanation)
         self._end(Ending.FAILED)
         self._terminate(self._description.termination_grace_period_secs)
 
@@ -288,7 +338,11 @@ class LocalInstance:
         age = max(0.0, self._wall() - self.running.created_at)
         self._explain(
             explanations.exited(
-                exit_code, age_secs=age, was_healthy=self.was_healthy, left_behind=self.running.left_behind()
+                exit_code,
+                age_secs=age,
+                was_healthy=self.was_healthy,
+                left_behind=self.running.left_behind(),
+                has_output=bool(self.running.last_output()),
             )
         )
         self._end(Ending.FAILED)
@@ -314,10 +368,13 @@ class LocalInstance:
         else:
             self._exit_failed(exit_code)
 
-    def _explain(self, message: str) -> None:
-        self._message = message
+    def _explain(self, explanation: Explanation) -> None:
+        lack = self.running.lack_of_room()
+        if lack is not None:
+            explanation = explanations.with_lack_of_room(explanation, lack)
+        self._explanation = explanation
         self._last_output = self.running.last_output()
-        self.running.note(failed=True, message=message)
+        self.running.note(failed=True, message=str(explanation))
 
     def _end(self, why: Ending) -> None:
         self._stop_checking()
@@ -338,3 +395,6 @@ class LocalInstance:
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from waiter.model.service import Service
+from waiter.scheduler.local.listening import ListeningSocket
 
 
 class CannotStart(Exception):
@@ -59,6 +60,14 @@ class IRunning(Interface):
 
     def exit_code() -> int | None:
         """The exit code; C{None} while it runs and when it is not known."""
+
+    def listeners() -> Deferred[Sequence[ListeningSocket]]:
+        """
+        Where its processes listen now; takes as long as a look at all processes. Cancelling it ends the wait only.
+        """
+
+    def lack_of_room() -> str | None:
+        """What the disk of its files has run out of, as a sentence; C{None} normally."""
 
     def last_output() -> tuple[str, ...]:
         """The last lines it wrote."""

@@ -7,10 +7,13 @@ import os
 import random
 import socket
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import attrs
+
+#: The machine has no more of something, so that no file can be opened or made.
+_LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT})
 
 
 class OutOfPorts(Exception):
@@ -24,7 +27,11 @@ def lock_directory() -> Path:
 
 
 def port_is_free(port: int) -> bool:
-    """Whether any program could listen on the port now, on any address."""
+    """
+    Whether any program could listen on the port now, on any address.
+
+    @raise OSError: it cannot be tried, for want of descriptors for example.
+    """
     return _can_bind(port, reuse=False)
 
 
@@ -34,6 +41,8 @@ def port_is_used(port: int) -> bool:
 
     A port of which only closed connections linger is neither free, because a program may be as strict as the kernel is by
     default, nor used.
+
+    @raise OSError: it cannot be tried, for want of descriptors for example.
     """
     return not _can_bind(port, reuse=True)
 
@@ -52,6 +61,8 @@ def _can_bind(port: int, *, reuse: bool) -> bool:
         except OSError as error:
             if error.errno in {errno.EADDRINUSE, errno.EACCES}:
                 return False
+            if error.errno in _LACKING:
+                raise
             # There is no IPv6 here.
     return False
 
@@ -111,18 +122,22 @@ class PortPool:
         """
         self._prepare()
         taken: list[tuple[int, int]] = []
-        for _ in range(self._last - self._first + 1):
-            if len(taken) == count:
-                break
-            port = self._next
-            self._next = port + 1 if port < self._last else self._first
-            lock = None if port in self._held else self._reserve(port)
-            if lock is not None:
-                taken.append((port, lock))
+        try:
+            for _ in range(self._last - self._first + 1):
+                if len(taken) == count:
+                    break
+                port = self._next
+                self._next = port + 1 if port < self._last else self._first
+                lock = None if port in self._held else self._reserve(port)
+                if lock is not None:
+                    taken.append((port, lock))
+        except OSError:
+            _close(taken)
+            raise
         if len(taken) < count:
-            for _, lock in taken:
-                os.close(lock)
-            raise OutOfPorts(f"there are not {count} free ports between {self._first} and {self._last}")
+            _close(taken)
+            what = "1 port and none is" if count == 1 else f"{count} ports and not so many are"
+            raise OutOfPorts(f"an instance needs {what} free between {self._first} and {self._last} (port-range)")
         self._held.update(port for port, _ in taken)
         return PortLease(ports=tuple(port for port, _ in taken), locks=tuple(lock for _, lock in taken))
 
@@ -153,8 +168,11 @@ class PortPool:
         lease.locks = ()
 
     def in_use(self, ports: Sequence[int]) -> int | None:
-        """The first of the ports that some program listens on now; C{None} if none does."""
-        return next((port for port in ports if self._is_used(port)), None)
+        """The first of the ports that some program listens on now; C{None} if none does, or if that cannot be tried."""
+        try:
+            return next((port for port in ports if self._is_used(port)), None)
+        except OSError:
+            return None
 
     def _prepare(self) -> None:
         try:
@@ -168,16 +186,22 @@ class PortPool:
         lock = self._lock(port)
         if lock is None:
             return None
-        if self._rests(lock) or not self._is_free(port):
-            os.close(lock)
-            return None
-        return lock
+        usable = False
+        try:
+            usable = not self._rests(lock) and self._is_free(port)
+        finally:
+            if not usable:
+                os.close(lock)
+        return lock if usable else None
 
     def _lock(self, port: int) -> int | None:
         path = self._directory / str(port)
         try:
             lock = _open(path)
-        except OSError:
+        except OSError as error:
+            if error.errno in _LACKING:
+                # The next port would not fare better.
+                raise
             # Somebody made something else of it.
             return None
         try:
@@ -192,7 +216,11 @@ class PortPool:
         return None
 
     def _rest(self, port: int) -> None:
-        lock = self._lock(port)
+        try:
+            lock = self._lock(port)
+        except OSError:
+            # Then it is used again without a rest.
+            return
         if lock is not None:
             self._stamp(lock)
             os.close(lock)
@@ -209,6 +237,11 @@ class PortPool:
             return False
         # A time to come is that of a clock that was set back.
         return 0 <= age < self._rest_secs
+
+
+def _close(taken: Iterable[tuple[int, int]]) -> None:
+    for _, lock in taken:
+        os.close(lock)
 
 
 def _open(path: Path) -> int:

@@ -3,19 +3,22 @@
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from waiter.scheduler.local.disk import lack_of_room
 from waiter.scheduler.local.interface import IRunning
+from waiter.scheduler.local.listening import ListeningSocket, listeners_of
 from waiter.scheduler.local.output import last_output
 from waiter.scheduler.local.pidfd import PidWatch
 from waiter.scheduler.local.ports import PortLease, PortPool
-from waiter.scheduler.local.processes import Census, read_process
+from waiter.scheduler.local.processes import Census, members, read_process
 from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
 from waiter.scheduler.local.termination import Termination
 
@@ -58,6 +61,7 @@ class RunningProcess:
         self._wall = wall
         self._own = own
         self._ended = ended
+        self._census = census
         self._termination = Termination(reactor, census, record.id, self._leader)
         self._terminating = False
         self._ended_alone = False
@@ -173,6 +177,14 @@ class RunningProcess:
         """See L{IRunning}."""
         return self._code
 
+    def listeners(self) -> Deferred[Sequence[ListeningSocket]]:
+        """See L{IRunning}."""
+        return Deferred.fromCoroutine(self._listeners())
+
+    def lack_of_room(self) -> str | None:
+        """See L{IRunning}."""
+        return lack_of_room(self.directory.path)
+
     def last_output(self) -> tuple[str, ...]:
         """See L{IRunning}."""
         return last_output(self.directory)
@@ -180,6 +192,12 @@ class RunningProcess:
     def note(self, **changes: Any) -> None:
         """See L{IRunning}."""
         self._write(**{name: value for name, value in changes.items() if value is not None})
+
+    async def _listeners(self) -> Sequence[ListeningSocket]:
+        pids = [process.pid for process in members(await self._census.take(), self.id, self._leader())]
+        pool = self._reactor.getThreadPool()
+        found: Sequence[ListeningSocket] = await deferToThreadPool(self._reactor, pool, listeners_of, pids)
+        return found
 
     def _leader(self) -> int | None:
         # A child that was not reaped keeps its number, even dead; another's child only as long as it lives.

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from waiter.model.service import Service
 from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
-from waiter.scheduler.local.explanations import not_started
+from waiter.scheduler.local.explanations import not_started, waits_for
 from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
 from waiter.scheduler.local.launcher import command_shell, launch, launcher_script
 from waiter.scheduler.local.ports import OutOfPorts, PortLease, PortPool
@@ -75,7 +75,7 @@ class ProcessRunner:
         except OutOfPorts as error:
             raise CannotStart(f"Waits for ports: {error}", temporary=True) from error
         except OSError as error:
-            raise CannotStart(not_started(error), temporary=False) from error
+            raise _cannot_start(error) from error
         instance_id = f"{service.id}.{secrets.token_hex(8)}"
         directory = InstanceDirectory(self._directory / service.id / instance_id)
         try:
@@ -84,7 +84,7 @@ class ProcessRunner:
             # ValueError: a text that no command line or environment can hold.
             self._ports.abandon(lease)
             self._retention.delete(directory)
-            raise CannotStart(not_started(error), temporary=False) from error
+            raise _cannot_start(error) from error
 
     def path(self, service_id: str, instance_id: str) -> Path | None:
         """See L{IRunner}."""
@@ -180,3 +180,8 @@ class ProcessRunner:
 
     def _follow_again(self, record: InstanceRecord, directory: InstanceDirectory) -> RunningProcess:
         return self._follow(record, directory, self._ports.adopt(record.ports), own=False)
+
+
+def _cannot_start(error: Exception) -> CannotStart:
+    waits = waits_for(error)
+    return CannotStart(waits or not_started(error), temporary=waits is not None)

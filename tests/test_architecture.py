@@ -43,6 +43,7 @@ PURE = (
     "catalog.headers",
     "catalog.service_id",
     "catalog.admission",
+    "scheduler.local.footprint",
 )
 EFFECTS = {"twisted", "treq", "klein", "time", "socket", "subprocess", "os", "sqlite3", "random"}
 

@@ -11,7 +11,7 @@ from waiter.errors import ServiceUnavailable
 from waiter.model.instance import Flag
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import DeploymentError, InstanceCounts, ServiceState
-from waiter.scheduler.interface import DeleteResult, Usage
+from waiter.scheduler.interface import DeleteResult, Measurement, Usage
 
 A = make_service(name="a")
 B = make_service("waiter-service-b", name="b", **{"run-as-user": "bob", "env": {"FOO": "1"}})
@@ -55,15 +55,6 @@ class ListTests(SynchronousTestCase):
                 }
             ],
         )
-
-    def test_programsGetAServiceOnALineAndPeopleLinesToRead(self):
-        self.api.run(running(A, "1"))
-        self.api.run(running(B, "1"))
-        lines = self.api.ask(self, "/apps", headers={"accept": "application/json"}).content.splitlines()
-        self.assertEqual(len(lines), 2)
-        answer = self.api.ask(self, "/apps", headers={"accept": "*/*"})
-        self.assertIn(b'\n    "cmd": "./run",\n', answer.content)
-        self.assertEqual([entry["service-id"] for entry in answer.json], [A.id, B.id])
 
     def test_usageIsTheSchedulersWord(self):
         self.api.run(running(A, "1", "2"))
@@ -202,6 +193,9 @@ class ShowTests(SynchronousTestCase):
                     "log-directory": None,
                     "message": None,
                     "status": None,
+                    "memory-mib": None,
+                    "processes": None,
+                    "measured-at": None,
                     "log-url": "http://localhost:9091/apps/waiter-service-a/logs"
                     "?instance-id=waiter-service-a.1&host=127.0.0.1",
                 }
@@ -213,6 +207,15 @@ class ShowTests(SynchronousTestCase):
             (1, ["never-passed-health-checks"], "Exited", 503, "/logs/9"),
         )
         self.assertEqual([each["id"] for each in instances["killed-instances"]], ["waiter-service-a.8"])
+
+    def test_whatAnInstanceUsesIsShown(self):
+        self.api.run(running(A, "1", "2"))
+        self.api.scheduler.measurements[f"{A.id}.1"] = Measurement(memory_mib=12.34, processes=3, measured_at=NOON)
+        first, second = self.api.json(self, f"/apps/{A.id}")["instances"]["active-instances"]
+        self.assertEqual(
+            (first["memory-mib"], first["processes"], first["measured-at"]), (12.3, 3, "2026-01-31T12:00:00.000Z")
+        )
+        self.assertEqual((second["memory-mib"], second["processes"], second["measured-at"]), (None, None, None))
 
     def test_activeInstancesAreInTheUsualOrderWhetherHealthyOrNot(self):
         young = make_instance(unique="0", started_at=NOON)

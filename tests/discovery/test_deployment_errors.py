@@ -34,6 +34,7 @@ CONNECTED = Flag.HAS_CONNECTED
 RESPONDED = Flag.HAS_RESPONDED
 NEVER = Flag.NEVER_PASSED_HEALTH_CHECKS
 MEMORY = Flag.MEMORY_LIMIT_EXCEEDED
+PROCESSES = Flag.PROCESS_LIMIT_EXCEEDED
 TLS = Flag.SSL_EXCEPTION
 TIMEOUT = Flag.TIMEOUT_EXCEPTION
 HANGUP = Flag.HANGUP_EXCEPTION
@@ -72,6 +73,10 @@ class RuleTests(SynchronousTestCase):
     def test_memory(self):
         self.check("not-enough-memory", {MEMORY, TLS}, {MEMORY})
         self.check("cannot-connect", {MEMORY}, set())
+
+    def test_processes(self):
+        self.check("too-many-processes", {PROCESSES}, {PROCESSES}, exit_codes=(137, 137))
+        self.check("cannot-connect", {PROCESSES}, {MEMORY})
 
     def test_exit_codes(self):
         self.check("bad-startup-command", {TLS}, {TLS}, exit_codes=(0, 0))

@@ -12,7 +12,7 @@ from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag, Instance
 from waiter.model.resources import Shortage
 from waiter.model.service import Service, ServiceInstances, ServiceRecord
-from waiter.scheduler.interface import DeleteResult, IScheduler, KillResult, LogEntry, Signal, Usage
+from waiter.scheduler.interface import DeleteResult, IScheduler, KillResult, LogEntry, Measurement, Signal, Usage
 
 
 @attrs.define(kw_only=True)
@@ -41,6 +41,7 @@ class MemoryScheduler(TwistedService):
     @ivar refusal: what C{validate} and C{create} raise.
     @ivar config: what C{deployment_error_config} answers.
     @ivar waiting_for: for which services requests wait, as it was told last.
+    @ivar measurements: what instances use, by their ids.
     @ivar quiet: whether changes are kept from the subscribers.
     @ivar calls: what was asked, in order: the method's name and its arguments, with ids for services and instances.
     """
@@ -54,6 +55,7 @@ class MemoryScheduler(TwistedService):
         self.unkillable: set[str] = set()
         self.refusal: WaiterError | None = None
         self.config: Mapping[str, int] = {}
+        self.measurements: dict[str, Measurement] = {}
         self.quiet = False
         self.waiting_for: frozenset[str] = frozenset()
         self.calls: list[tuple] = []
@@ -212,6 +214,9 @@ class MemoryScheduler(TwistedService):
         if held is None or held.service is None:
             return None
         return Usage(cpus=held.service.description.cpus, mem=held.service.description.mem)
+
+    def measured(self, service_id: str) -> Mapping[str, Measurement]:
+        return {name: each for name, each in self.measurements.items() if name.startswith(f"{service_id}.")}
 
     def deployment_error_config(self, service_id: str) -> Mapping[str, int]:
         return self.config

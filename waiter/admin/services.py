@@ -8,7 +8,7 @@ from twisted.web.server import Request
 
 from waiter.admin.arguments import arguments, first, includes, is_true, milliseconds
 from waiter.admin.encoding import json_bytes
-from waiter.admin.endpoint import Answer, Routes, gathered, json_answer, media_of
+from waiter.admin.endpoint import Answer, Routes, gathered, json_answer
 from waiter.admin.filters import service_filter
 from waiter.admin.logs import Logs
 from waiter.admin.negotiation import CONTENT_TYPES
@@ -41,8 +41,7 @@ class _Services:
 
     async def list(self, request: Request) -> Answer:
         """
-        All services the scheduler has, by id; query parameters choose among them. Programs, which ask for JSON, get one on a
-        line; people get lines they can read.
+        All services the scheduler has, by id, one on a line; query parameters choose among them.
 
         @raise BadRequest: a filter is too complicated.
         """
@@ -53,14 +52,13 @@ class _Services:
         # Without naming a user one sees what one may manage.
         principal = None if first(given, "run-as-user") else self._parts.principal(request)
         routing = self._parts.aggregator.state
-        indent = None if media_of(request) == "json" else 2
 
         def entries() -> Iterator[bytes]:
             for service_id in sorted(routing.services):
                 state = routing.services[service_id]
                 if (principal is None or self._parts.may_manage(principal, service_id)) and wanted(state.service):
                     entry = listing_entry(self._facts(state), effective=effective, healthy_instances=healthy)
-                    yield json_bytes(entry, indent=indent)
+                    yield json_bytes(entry, indent=None)
                 else:
                     yield b""
 
@@ -131,6 +129,7 @@ class _Services:
             total=0 if numbers is None else numbers.total,
             last_request_at=parts.last_request_at(load),
             usage=parts.scheduler.usage(service_id),
+            measured=parts.scheduler.measured(service_id),
             scaling_state=parts.autoscaler.scaling_state(service_id),
         )
 

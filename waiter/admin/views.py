@@ -9,7 +9,7 @@ import attrs
 from waiter.model.instance import Flag, Instance
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState, ServiceState
-from waiter.scheduler.interface import Usage
+from waiter.scheduler.interface import Measurement, Usage
 from waiter.telemetry.timing import iso_time
 
 _SHOWN_DEAD = 10
@@ -24,6 +24,7 @@ class ServiceFacts:
     @ivar total: requests that ever came, at this router.
     @ivar last_request_at: seconds since the epoch.
     @ivar usage: of one instance.
+    @ivar measured: what each instance really uses, by its id.
     """
 
     base_url: str
@@ -32,6 +33,7 @@ class ServiceFacts:
     total: int = 0
     last_request_at: float | None = None
     usage: Usage | None = None
+    measured: Mapping[str, Measurement] = attrs.field(factory=dict)
     scaling_state: str | None = None
 
 
@@ -81,7 +83,12 @@ def service_body(
 
     def shown(instances: Sequence[Instance]) -> list[dict[str, Any]]:
         return [
-            instance_view(instance, healthy=instance.id in healthy, expired=instance.id in expired, log_base_url=logs)
+            {
+                **instance_view(
+                    instance, healthy=instance.id in healthy, expired=instance.id in expired, log_base_url=logs
+                ),
+                **_measurement(facts.measured.get(instance.id)),
+            }
             for instance in instances
         ]
 
@@ -144,6 +151,15 @@ def effective_parameters(state: ServiceState) -> Mapping[str, Any]:
     """The description with its defaults, under outside names."""
     shown: dict[str, Any] = state.service.description.model_dump(by_alias=True, mode="json", exclude_none=True)
     return shown
+
+
+def _measurement(measured: Measurement | None) -> dict[str, Any]:
+    """What an instance uses; nulls if that is not known, as of one that has ended."""
+    return {
+        "memory-mib": None if measured is None else round(measured.memory_mib, 1),
+        "processes": None if measured is None else measured.processes,
+        "measured-at": None if measured is None else iso_time(measured.measured_at),
+    }
 
 
 def _common(facts: ServiceFacts, *, effective: bool) -> dict[str, Any]:

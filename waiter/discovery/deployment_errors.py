@@ -19,6 +19,7 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
         "health-check-timed-out": "Health check timed out",
         "invalid-health-check-response": "Health check returned an invalid response",
         "not-enough-memory": "Not enough memory allocated",
+        "too-many-processes": "Too many processes started",
         "tls-error": "Unable to complete TLS handshake with backend (ensure backend-proto is correctly configured)",
     }
 )
@@ -74,6 +75,8 @@ def _conclude(unhealthy: Sequence[Instance], failed: Sequence[Instance], config:
         exit_codes = {instance.exit_code for instance in failed}
         if every(Flag.MEMORY_LIMIT_EXCEEDED):
             return "not-enough-memory"
+        if every(Flag.PROCESS_LIMIT_EXCEEDED):
+            return "too-many-processes"
         if len(exit_codes) == 1 and None not in exit_codes:
             return "bad-startup-command"
         if every(Flag.SSL_EXCEPTION):
@@ -127,6 +130,8 @@ def _words(key: str, instance: Instance, description: ServiceDescription) -> tup
     match key:
         case "not-enough-memory":
             return "It used more memory than it may.", f"mem grants {description.mem:g} MiB; ask for more."
+        case "too-many-processes":
+            return "It started more processes than it may.", "Let it start fewer, or raise max-processes."
         case "bad-startup-command":
             return "", "Try cmd in a shell of its own; it must stay in the foreground and serve on $PORT0."
         case "tls-error":

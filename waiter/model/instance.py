@@ -10,6 +10,7 @@ class Flag(str, Enum):
 
     EXPIRED = "expired"
     MEMORY_LIMIT_EXCEEDED = "memory-limit-exceeded"
+    PROCESS_LIMIT_EXCEEDED = "process-limit-exceeded"
     NEVER_PASSED_HEALTH_CHECKS = "never-passed-health-checks"
     HAS_CONNECTED = "has-connected"
     HAS_RESPONDED = "has-responded"

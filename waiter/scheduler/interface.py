@@ -57,6 +57,21 @@ class Usage:
 
 
 @attrs.frozen(kw_only=True)
+class Measurement:
+    """
+    What one instance really uses.
+
+    @ivar memory_mib: the memory of all its processes; what they share counts once.
+    @ivar processes: how many they are.
+    @ivar measured_at: when that was seen, in seconds since the epoch.
+    """
+
+    memory_mib: float
+    processes: int
+    measured_at: float
+
+
+@attrs.frozen(kw_only=True)
 class LogEntry:
     """
     A file or directory in an instance's log directory.
@@ -143,6 +158,9 @@ class IScheduler(Interface):
 
     def usage(service_id: str) -> Usage | None:
         """What one instance of the service is granted; C{None} if the service is not known."""
+
+    def measured(service_id: str) -> Mapping[str, Measurement]:
+        """What the running instances of a service use, by their ids; without those of which that is not known."""
 
     def deployment_error_config(service_id: str) -> Mapping[str, int]:
         """Which of C{min-failed-instances} and C{min-hosts} differ from the defaults here."""

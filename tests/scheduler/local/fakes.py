@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from waiter.model.description import ServiceDescription
+from waiter.model.resources import NOTHING
 from waiter.model.service import Service
 from waiter.scheduler.health import HealthResult, answered, unanswered
 from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
@@ -76,11 +77,23 @@ class FakeRunning:
         self.listens = ()
         self.looks = []
         self.lack = None
+        self.measurement = None
+        self.kernel_kills = False
         self._exited = None
         self._waiting = []
 
     def watch(self, exited):
         self._exited = exited
+
+    def limit(self, mem, exceeded):
+        self.mem = mem
+        self.exceed = exceeded
+
+    def measured(self):
+        return self.measurement
+
+    def kernel_has_killed(self):
+        return self.kernel_kills
 
     def exit(self, code):
         self.code = code
@@ -148,6 +161,7 @@ class FakeRunner:
         self.lingers = False
         self.earlier = []
         self.closed = False
+        self.others = NOTHING
 
     def adopt(self):
         return succeed(self.earlier)
@@ -161,6 +175,9 @@ class FakeRunner:
         )
         self.started.append(running)
         return running
+
+    def elsewhere(self):
+        return self.others
 
     def path(self, service_id, instance_id):
         return Path("/nowhere") if any(each.id == instance_id for each in self.started) else None

@@ -14,9 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from waiter.errors import NotFound
 from waiter.model.frozen import FrozenDict
+from waiter.scheduler.local.census import Census, ProcessTable
 from waiter.scheduler.local.output import entries, file_path, last_lines, last_output
 from waiter.scheduler.local.pidfd import PidWatch
-from waiter.scheduler.local.processes import Census, Process, boot_id, members, read_process, snapshot
+from waiter.scheduler.local.processes import Process, boot_id, members, read_process, snapshot
 from waiter.scheduler.local.records import (
     FORMAT,
     InstanceDirectory,
@@ -140,16 +141,36 @@ class WatchingTests(TestCase):
 
         def scan():
             scans.append(len(scans))
-            return scans[-1]
+            return {}
 
-        census = Census(reactor, scan)
+        census = Census(reactor, ProcessTable(scan))
         first = census.take()
         later = [census.take(), census.take()]
-        self.assertEqual(await gatherResults([first, *later]), [0, 1, 1])
-        self.assertEqual(await census.take(), 2)
+        snapshots = await gatherResults([first, *later])
+        self.assertEqual(len(scans), 2)
+        self.assertIsNot(snapshots[0], snapshots[1])
+        self.assertIs(snapshots[1], snapshots[2])
+        await census.take()
+        self.assertEqual(len(scans), 3)
+
+    async def test_aGlanceThatWaitsWithAQuestionForEverythingGetsEverything(self):
+        looks = []
+
+        def scan():
+            looks.append("all")
+            return {}
+
+        def listing():
+            looks.append("glance")
+            return []
+
+        census = Census(reactor, ProcessTable(scan, listing=listing))
+        await gatherResults([census.glance(), census.glance(), census.take(), census.glance()])
+        await census.glance()
+        self.assertEqual(looks, ["glance", "all", "glance"])
 
     async def test_aScanThatFailsIsTold(self):
-        census = Census(reactor, lambda: 1 / 0)
+        census = Census(reactor, ProcessTable(lambda: 1 / 0))
         with self.assertRaises(ZeroDivisionError):
             await census.take()
 

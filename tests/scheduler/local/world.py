@@ -11,6 +11,7 @@ from twisted.internet import reactor
 from tests.contracts.schedulers import SchedulerTools
 from tests.scheduler.servers import SERVER
 from waiter.model.description import ServiceDescription
+from waiter.model.resources import NOTHING
 from waiter.model.service import Service
 from waiter.scheduler.health import HealthProbe
 from waiter.scheduler.local.processes import snapshot
@@ -39,7 +40,7 @@ class World(SchedulerTools):
         return service
 
     def make_scheduler(self, **options):
-        """A scheduler on the test's directory."""
+        """A scheduler on the test's directory, which does not mind what other tests run at the same time."""
         return LocalScheduler(
             reactor,
             directory=self.directory / "services",
@@ -48,7 +49,13 @@ class World(SchedulerTools):
             probe=HealthProbe(reactor),
             describe=self.known.get,
             secret=lambda: b"secret",
-            **{"port_range": PORTS, "port_locks": self.directory / "locks", "port_rest_secs": 0.0} | options,
+            **{
+                "port_range": PORTS,
+                "port_locks": self.directory / "locks",
+                "port_rest_secs": 0.0,
+                "elsewhere": lambda: NOTHING,
+            }
+            | options,
         )
 
     def carriers(self, instance_id=None):

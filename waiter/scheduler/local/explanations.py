@@ -8,6 +8,7 @@ import attrs
 
 from waiter.model.instance import Flag
 from waiter.scheduler.health import TIMEOUT, TLS, HealthResult
+from waiter.scheduler.local.interface import Excess
 from waiter.scheduler.local.listening import ListeningSocket
 
 _EVERY_IPV6 = "::"
@@ -58,16 +59,22 @@ def exited(
     was_healthy: bool,
     left_behind: bool = False,
     has_output: bool = True,
+    kernel_kills: bool = False,
 ) -> Explanation:
     """
     The command ended by itself.
 
     @param left_behind: whether processes that it had started went on.
     @param has_output: whether it wrote anything.
+    @param kernel_kills: whether the kernel killed some process of the machine for lack of memory at about that time.
     """
     fact = f"The command ended with {exit_words(exit_code)} {age_secs:.1f} s after its start"
     fact += "." if was_healthy else ", before it passed a health check."
-    if exit_code == 0 and (left_behind or not was_healthy):
+    by_signal = None if exit_code is None else _signal(exit_code)
+    if kernel_kills and (exit_code is None or by_signal is signal.SIGKILL):
+        fact += " At about that time the kernel killed a process for lack of memory: most likely this one."
+        advice = "Ask for more with mem, so that room is kept for it, or let it use less."
+    elif exit_code == 0 and (left_behind or not was_healthy):
         advice = (
             "It must stay in the foreground: a command that starts a server in the background and returns counts as "
             "ended, and what it started is stopped."
@@ -79,7 +86,7 @@ def exited(
         )
     elif exit_code == 126:
         advice = 'Make the file executable, or name the program that runs it, as in "python3 server.py".'
-    elif exit_code is not None and _signal(exit_code) is signal.SIGKILL:
+    elif by_signal is signal.SIGKILL:
         advice = "Nothing in Waiter did that: look for who kills processes, the kernel for lack of memory for one."
     else:
         says = "Its last output may tell why" if has_output else "It wrote nothing that tells why"
@@ -115,6 +122,21 @@ def no_longer_healthy(*, failures: int, secs: float, check: HealthResult) -> Exp
     return Explanation(
         f"It had been healthy, then it failed {failures} health checks in a row over {secs:.0f} s. {_last(check)}",
         "If it may be busy for that long, raise health-check-interval-secs or health-check-max-consecutive-failures.",
+    )
+
+
+def exceeded(excess: Excess) -> Explanation:
+    """It used more than it may, and was killed for it."""
+    its = "Its process" if excess.processes == 1 else f"Its {excess.processes} processes together"
+    if excess.most_mem_mib is not None:
+        return Explanation(
+            f"{its} used {excess.mem_mib:.0f} MiB of memory, and mem allows {excess.most_mem_mib:.0f} MiB, so it was "
+            "killed.",
+            "Ask for more with mem (the header x-waiter-mem), or let it use less.",
+        )
+    return Explanation(
+        f"It had {excess.processes} processes, and an instance may have {excess.most_processes}, so it was killed.",
+        "Let it start fewer, or raise max-processes in the settings of the scheduler.",
     )
 
 

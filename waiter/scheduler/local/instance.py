@@ -15,7 +15,7 @@ from waiter.model.service import Service
 from waiter.scheduler.health import TIMEOUT, HealthResult, health_url, unanswered
 from waiter.scheduler.local import explanations
 from waiter.scheduler.local.explanations import Explanation
-from waiter.scheduler.local.interface import IRunning
+from waiter.scheduler.local.interface import Excess, IRunning
 from waiter.scheduler.local.listening import ListeningSocket
 from waiter.scheduler.local.probing import (
     BUSY_PATIENCE_SECS,
@@ -138,6 +138,7 @@ class LocalInstance:
         self._listener = listener
         self._checking = True
         self.running.watch(self._exited)
+        self.running.limit(self._description.mem, self._exceeded)
         self._next = self._clock.callLater(FIRST_PAUSE_SECS, self._probe_now)
         if self._description.grace_period_secs > 0 and not self.was_healthy:
             self._grace = self._clock.callLater(self._description.grace_period_secs, self._grace_over)
@@ -317,6 +318,13 @@ class LocalInstance:
         index = self._description.health_check_port_index
         return f"$PORT{index}", self.running.ports[index] if index < len(self.running.ports) else 0
 
+    def _exceeded(self, excess: Excess) -> None:
+        if self.active:
+            self._flags |= {excess.flag}
+            self._explain(explanations.exceeded(excess), sure=True)
+            self._end(Ending.FAILED)
+            self._terminate(0)
+
     def _fail(self, explanation: Explanation) -> None:
         """End it because it does not work; what it still runs is ended like in a kill."""
         self._explain(explanation)
@@ -343,6 +351,7 @@ class LocalInstance:
                 was_healthy=self.was_healthy,
                 left_behind=self.running.left_behind(),
                 has_output=bool(self.running.last_output()),
+                kernel_kills=self.running.kernel_has_killed(),
             )
         )
         self._end(Ending.FAILED)
@@ -368,8 +377,8 @@ class LocalInstance:
         else:
             self._exit_failed(exit_code)
 
-    def _explain(self, explanation: Explanation) -> None:
-        lack = self.running.lack_of_room()
+    def _explain(self, explanation: Explanation, *, sure: bool = False) -> None:
+        lack = None if sure else self.running.lack_of_room()
         if lack is not None:
             explanation = explanations.with_lack_of_room(explanation, lack)
         self._explanation = explanation

@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from waiter.model.instance import Flag
+from waiter.model.resources import Resources
 from waiter.model.service import Service
+from waiter.scheduler.interface import Measurement
 from waiter.scheduler.local.listening import ListeningSocket
 
 
@@ -24,6 +28,27 @@ class CannotStart(Exception):
         self.temporary = temporary
 
 
+@attrs.frozen(kw_only=True)
+class Excess:
+    """
+    An instance uses more than it may.
+
+    @ivar mem_mib: the memory of all its processes.
+    @ivar most_mem_mib: what they may have, if that is what it exceeds.
+    @ivar most_processes: how many it may have, if that is.
+    """
+
+    mem_mib: float
+    processes: int
+    most_mem_mib: float | None = None
+    most_processes: int | None = None
+
+    @property
+    def flag(self) -> Flag:
+        """The flag for that."""
+        return Flag.MEMORY_LIMIT_EXCEEDED if self.most_processes is None else Flag.PROCESS_LIMIT_EXCEEDED
+
+
 class IRunning(Interface):
     """An instance whose process was started, until nothing of it is left."""
 
@@ -38,6 +63,15 @@ class IRunning(Interface):
 
     def watch(exited: Callable[[int | None], object]) -> None:
         """Call C{exited} with the exit code, or C{None} if that is not known, when the command has ended by itself or not."""
+
+    def limit(mem: float, exceeded: Callable[[Excess], object]) -> None:
+        """Call C{exceeded}, once, when it uses more memory than C{mem} MiB or more processes than any instance may."""
+
+    def measured() -> Measurement | None:
+        """What it uses; C{None} if that is not known yet."""
+
+    def kernel_has_killed() -> bool:
+        """Whether the kernel has killed some process of the machine for lack of memory in the last seconds."""
 
     def terminate(grace_secs: float) -> Deferred[None]:
         """
@@ -98,6 +132,9 @@ class IRunner(Interface):
 
         @raise CannotStart: it was not.
         """
+
+    def elsewhere() -> Resources:
+        """What the instances of other servers of this machine were promised, as far as they say."""
 
     def path(service_id: str, instance_id: str) -> Path | None:
         """The log directory of an instance that runs or has ended; C{None} if there is none."""

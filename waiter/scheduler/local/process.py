@@ -12,13 +12,16 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from waiter.scheduler.interface import Measurement
+from waiter.scheduler.local.census import Census
 from waiter.scheduler.local.disk import lack_of_room
-from waiter.scheduler.local.interface import IRunning
+from waiter.scheduler.local.interface import Excess, IRunning
 from waiter.scheduler.local.listening import ListeningSocket, listeners_of
+from waiter.scheduler.local.meter import Meter
 from waiter.scheduler.local.output import last_output
 from waiter.scheduler.local.pidfd import PidWatch
 from waiter.scheduler.local.ports import PortLease, PortPool
-from waiter.scheduler.local.processes import Census, members, read_process
+from waiter.scheduler.local.processes import members, read_process
 from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
 from waiter.scheduler.local.termination import Termination
 
@@ -42,6 +45,7 @@ class RunningProcess:
         lease: PortLease,
         ports: PortPool,
         census: Census,
+        meter: Meter,
         wall: Callable[[], float],
         own: bool,
         ended: Callable[["RunningProcess"], object],
@@ -58,6 +62,7 @@ class RunningProcess:
         self.directory = directory
         self._lease = lease
         self._ports = ports
+        self._meter = meter
         self._wall = wall
         self._own = own
         self._ended = ended
@@ -73,6 +78,7 @@ class RunningProcess:
         self._watch: PidWatch | None = None
         if record.pid is not None:
             self._watch_launcher(record.pid)
+        meter.follow(record.id, self._leader)
 
     def _watch_launcher(self, pid: int) -> None:
         try:
@@ -137,6 +143,18 @@ class RunningProcess:
             # It ended before anybody asked.
             self._reactor.callLater(0, self._tell_exited)
 
+    def limit(self, mem: float, exceeded: Callable[[Excess], object]) -> None:
+        """See L{IRunning}."""
+        self._meter.limit(self.id, mem, exceeded)
+
+    def measured(self) -> Measurement | None:
+        """See L{IRunning}."""
+        return self._meter.measured(self.id)
+
+    def kernel_has_killed(self) -> bool:
+        """See L{IRunning}."""
+        return self._meter.kernel_has_killed()
+
     def terminate(self, grace_secs: float) -> Deferred[None]:
         """See L{IRunning}."""
         if self._over:
@@ -161,6 +179,7 @@ class RunningProcess:
     def leave(self) -> None:
         """See L{IRunning}."""
         self._exited = None
+        self._meter.forget(self.id)
         if self._watch is not None:
             self._watch.close()
         self._ports.abandon(self._lease)
@@ -236,6 +255,7 @@ class RunningProcess:
             self._code = self._read_code()
         self._reap()
         self._over = True
+        self._meter.forget(self.id)
         self._write(ended_at=self._wall(), exit_code=self._code)
         # Only now may the ports be another's.
         self._ports.give_back(self._lease)

@@ -1,15 +1,13 @@
 """What runs on this machine, and which of it belongs to an instance."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 
-_MARK = b"\0WAITER_INSTANCE_ID="
+from waiter.model.resources import NOTHING, Resources
+from waiter.scheduler.local.marks import instance_by_files, read_mark
 
 
 @attrs.frozen(kw_only=True)
@@ -21,6 +19,7 @@ class Process:
         for ever. (psutil gives the time since the epoch, which moves when the clock is set.)
     @ivar instance_id: the instance it says it belongs to, by its environment or, where that is overwritten and the process
         has lost its parents, by the files it holds.
+    @ivar declared: what its environment says that instance was promised.
     """
 
     pid: int
@@ -29,6 +28,7 @@ class Process:
     session: int
     start_ticks: int
     instance_id: str | None = None
+    declared: Resources = NOTHING
 
     def still_there(self) -> bool:
         """Whether this very process is alive now."""
@@ -48,134 +48,95 @@ def read_process(pid: int, *, with_environment: bool = True) -> Process | None:
     """One process, or C{None} if it is dead."""
     # By hand: psutil takes ten times as long for the same facts, and the router answers requests meanwhile.
     try:
-        stat = _read(f"/proc/{pid}/stat")
+        stat = read_file(f"/proc/{pid}/stat")
         # The name, in parentheses, may contain anything.
         state, parent, group, session, *rest = stat[stat.rindex(b")") + 2 :].split()
         if state in {b"Z", b"X"}:
             return None
+        mark = read_mark(pid) if with_environment else None
         return Process(
             pid=pid,
             parent=int(parent),
             group=int(group),
             session=int(session),
             start_ticks=int(rest[15]),
-            instance_id=_instance_id(pid) if with_environment else None,
+            instance_id=mark.instance_id if mark else None,
+            declared=mark.declared if mark else NOTHING,
         )
     except (OSError, ValueError):
         return None
 
 
 def snapshot() -> dict[int, Process]:
-    """Every process of the machine. Takes some 15 µs for each."""
-    found = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - the fastest
+    """Every process of the machine. Takes some 30 µs for each."""
+    found = (read_process(pid) for pid in pids())
     everything = {process.pid: process for process in found if process is not None}
     for process in tuple(everything.values()):
-        if process.instance_id is None and (process.parent == 1 or process.session not in everything):
-            instance_id = _instance_by_files(process.pid)
-            if instance_id is not None:
-                everything[process.pid] = attrs.evolve(process, instance_id=instance_id)
+        everything[process.pid] = with_files(process, everything)
     return everything
 
 
-def members(everything: Snapshot, instance_id: str, leader: int | None) -> list[Process]:
+def pids() -> list[int]:
+    """The numbers of all processes, zombies included."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - the fastest
+
+
+def with_files(process: Process, everything: Container[int]) -> Process:
     """
-    The processes of an instance: those that carry its id, those in the session or group of its launcher, and all
+    The process, with the instance that the files of one without a mark show if it has lost its parents.
+
+    @param everything: the numbers of all processes.
+    """
+    if process.instance_id is not None or (process.parent != 1 and process.session in everything):
+        return process
+    instance_id = instance_by_files(process.pid)
+    return process if instance_id is None else attrs.evolve(process, instance_id=instance_id)
+
+
+def members(everything: Snapshot, instance_id: str, leader: int | None) -> list[Process]:
+    """The processes of one instance; see L{all_members}."""
+    return all_members(everything, {instance_id: leader})[instance_id]
+
+
+def all_members(everything: Snapshot, leaders: Mapping[str, int | None]) -> dict[str, list[Process]]:
+    """
+    The processes of each instance: those that carry its id, those in the session or group of its launcher, and all
     descendants of these.
 
-    @param leader: the launcher's pid, as long as that number cannot mean another process; else C{None}.
+    @param leaders: the launcher's pid for each instance's id, as long as that number cannot mean another process; else
+        C{None}.
     """
     own = os.getpid()
+    led = {leader: instance_id for instance_id, leader in leaders.items() if leader is not None}
+    found: dict[str, dict[int, Process]] = {instance_id: {} for instance_id in leaders}
     children: dict[int, list[Process]] = {}
-    found: dict[int, Process] = {}
     for process in everything.values():
         children.setdefault(process.parent, []).append(process)
-        if process.instance_id == instance_id or (leader is not None and leader in {process.group, process.session}):
-            found[process.pid] = process
-    ahead = list(found)
-    if leader is not None:
-        ahead.append(leader)
-    while ahead:
-        for child in children.get(ahead.pop(), ()):
-            if child.pid not in found:
-                found[child.pid] = child
-                ahead.append(child.pid)
-    found.pop(own, None)
-    return list(found.values())
+        for instance_id in {process.instance_id, led.get(process.group), led.get(process.session)}:
+            if instance_id in found:
+                found[instance_id][process.pid] = process
+    for instance_id, leader in leaders.items():
+        belonging = found[instance_id]
+        ahead = list(belonging)
+        if leader is not None:
+            ahead.append(leader)
+        while ahead:
+            for child in children.get(ahead.pop(), ()):
+                if child.pid not in belonging:
+                    belonging[child.pid] = child
+                    ahead.append(child.pid)
+        belonging.pop(own, None)
+    return {instance_id: list(belonging.values()) for instance_id, belonging in found.items()}
 
 
-class Census:
+def read_file(path: str) -> bytes:
     """
-    Takes snapshots off the reactor's thread.
+    The first 4 KiB of a small file, of C{/proc} for instance.
 
-    Any number of callers share one scan, but never one that began before they asked.
+    @raise OSError: it cannot be read.
     """
-
-    def __init__(self, reactor: Any, scan: Callable[[], Snapshot] = snapshot) -> None:
-        self._reactor = reactor
-        self._scan = scan
-        self._waiting: list[Deferred[Snapshot]] = []
-        self._busy = False
-
-    def take(self) -> Deferred[Snapshot]:
-        """A snapshot that begins after this call. Cancelling it does not end the scan."""
-        asked: Deferred[Snapshot] = Deferred()
-        self._waiting.append(asked)
-        if not self._busy:
-            self._begin()
-        return asked
-
-    def _begin(self) -> None:
-        served, self._waiting = self._waiting, []
-        self._busy = True
-        scanning: Deferred[Snapshot] = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._scan)
-        scanning.addBoth(self._end, served)
-
-    def _end(self, result: Any, served: Iterable[Deferred[Snapshot]]) -> None:
-        self._busy = False
-        if self._waiting:
-            self._begin()
-        for asked in served:
-            if not asked.called:
-                asked.callback(result)
-
-
-def _read(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(descriptor, 4096)
     finally:
         os.close(descriptor)
-
-
-def _instance_id(pid: int) -> str | None:
-    try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - the fastest
-            environment = b"\0" + file.read()
-    except OSError:
-        # Another user's.
-        return None
-    start = environment.find(_MARK)
-    if start < 0:
-        return None
-    start += len(_MARK)
-    return environment[start : environment.find(b"\0", start)].decode("utf-8", "replace")
-
-
-def _instance_by_files(pid: int) -> str | None:
-    """
-    The instance in whose directory a process works or writes its output.
-
-    Servers like nginx write their titles over their environment. While the launcher lives its group tells what is its
-    own; this is for those whose launcher has been killed.
-    """
-    for link in ("cwd", "fd/1", "fd/2"):
-        try:
-            path = Path(os.readlink(f"/proc/{pid}/{link}"))  # noqa: PTH115 - the fastest
-        except OSError:
-            # Another user's, or gone.
-            continue
-        for inner in path.parents:
-            # services/<service-id>/<instance-id>/..., where an instance id is its service's id, a dot and more.
-            if inner.name.startswith(f"{inner.parent.name}.") and inner.parent.name:
-                return inner.name
-    return None

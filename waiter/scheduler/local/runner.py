@@ -10,14 +10,17 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from waiter.model.resources import Resources
 from waiter.model.service import Service
+from waiter.scheduler.local.census import Census
 from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
 from waiter.scheduler.local.explanations import not_started, waits_for
 from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
 from waiter.scheduler.local.launcher import command_shell, launch, launcher_script
+from waiter.scheduler.local.meter import Meter
 from waiter.scheduler.local.ports import OutOfPorts, PortLease, PortPool
 from waiter.scheduler.local.process import RunningProcess, kill_unwatched
-from waiter.scheduler.local.processes import Census, boot_id, read_process
+from waiter.scheduler.local.processes import boot_id, read_process
 from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
 from waiter.scheduler.local.retention import Retention
 from waiter.scheduler.local.takeover import Takeover
@@ -47,9 +50,13 @@ class ProcessRunner:
         ports: PortPool,
         census: Census | None = None,
         retention: Retention | None = None,
+        max_processes: int | None = None,
         parent_environment: Mapping[str, str] | None = None,
     ) -> None:
-        """@param parent_environment: what instances inherit some of; that of this process if not given."""
+        """
+        @param max_processes: how many processes an instance may have.
+        @param parent_environment: what instances inherit some of; that of this process if not given.
+        """
         self._reactor = reactor
         # Commands run elsewhere, so their paths must not depend on where Waiter was started.
         self._directory = directory.absolute()
@@ -58,6 +65,7 @@ class ProcessRunner:
         self._secret = secret
         self._ports = ports
         self._census = census or Census(reactor)
+        self._meter = Meter(reactor, self._census, wall=wall, max_processes=max_processes)
         self._retention = retention or Retention(reactor, wall=wall)
         self._parent_environment = os.environ if parent_environment is None else parent_environment
         self._shell = command_shell()
@@ -86,6 +94,10 @@ class ProcessRunner:
             self._retention.delete(directory)
             raise _cannot_start(error) from error
 
+    def elsewhere(self) -> Resources:
+        """See L{IRunner}."""
+        return self._meter.elsewhere
+
     def path(self, service_id: str, instance_id: str) -> Path | None:
         """See L{IRunner}."""
         for name in (service_id, instance_id):
@@ -98,6 +110,7 @@ class ProcessRunner:
         """See L{IRunner}."""
         if self._sweeper.running:
             self._sweeper.stopService()
+        self._meter.stop()
 
     def _start(
         self, service: Service, instance_id: str, directory: InstanceDirectory, lease: PortLease
@@ -157,6 +170,7 @@ class ProcessRunner:
             lease=lease,
             ports=self._ports,
             census=self._census,
+            meter=self._meter,
             wall=self._wall,
             own=own,
             ended=self._ended,
@@ -176,7 +190,9 @@ class ProcessRunner:
             retention=self._retention,
             follow=self._follow_again,
         )
-        return await takeover.run()
+        alive = await takeover.run()
+        self._meter.start()
+        return alive
 
     def _follow_again(self, record: InstanceRecord, directory: InstanceDirectory) -> RunningProcess:
         return self._follow(record, directory, self._ports.adopt(record.ports), own=False)

@@ -17,9 +17,9 @@ from zope.interface import implementer
 from waiter.errors import NotFound, ServiceNotFound, ShuttingDown
 from waiter.model.description import ServiceDescription
 from waiter.model.instance import Instance
-from waiter.model.resources import NOTHING, Resources
+from waiter.model.resources import Resources
 from waiter.model.service import Service, ServiceInstances, ServiceRecord
-from waiter.scheduler.interface import DeleteResult, IScheduler, KillResult, LogEntry, Signal, Usage
+from waiter.scheduler.interface import DeleteResult, IScheduler, KillResult, LogEntry, Measurement, Signal, Usage
 from waiter.scheduler.local.capacity import Capacity
 from waiter.scheduler.local.instance import Ending, LocalInstance, Phase, Probe
 from waiter.scheduler.local.interface import IRunner, IRunning
@@ -67,7 +67,8 @@ class LocalScheduler(TwistedService):
         memory_share: float = 0.8,
         cpu_share: float = 4.0,
         machine: Resources | None = None,
-        elsewhere: Callable[[], Resources] = lambda: NOTHING,
+        max_processes: int | None = None,
+        elsewhere: Callable[[], Resources] | None = None,
         user: str | None = None,
         on_stop: Literal["stop", "leave"] = "stop",
         stop_grace_secs: float = 10.0,
@@ -82,7 +83,8 @@ class LocalScheduler(TwistedService):
         @param memory_share: how much of the machine's memory the instances may declare together.
         @param cpu_share: how many times the machine's CPUs the instances may declare together.
         @param machine: what the machine has; looked up if not given.
-        @param elsewhere: what the instances of other servers hold of the machine.
+        @param max_processes: how many processes an instance may have.
+        @param elsewhere: what the instances of other servers hold of the machine; looked up if not given.
         @param user: who Waiter runs as; looked up if not given.
         @param on_stop: whether instances are stopped with the service or left running.
         @param stop_grace_secs: the most that an instance's termination grace period may be when everything stops.
@@ -100,7 +102,7 @@ class LocalScheduler(TwistedService):
             machine_resources() if machine is None else machine,
             cpu_share=cpu_share,
             memory_share=memory_share,
-            elsewhere=elsewhere,
+            elsewhere=elsewhere or self._elsewhere,
         )
         self._runner: IRunner = runner or ProcessRunner(
             reactor,
@@ -108,6 +110,7 @@ class LocalScheduler(TwistedService):
             cluster=cluster,
             wall=wall,
             secret=secret,
+            max_processes=max_processes,
             ports=PortPool(port_locks or lock_directory(), port_range, wall=wall, rest_secs=port_rest_secs),
         )
         self._services: dict[str, LocalService] = {}
@@ -238,6 +241,11 @@ class LocalScheduler(TwistedService):
             return None
         return Usage(cpus=entry.service.description.cpus, mem=entry.service.description.mem)
 
+    def measured(self, service_id: str) -> Mapping[str, Measurement]:
+        """See L{IScheduler}."""
+        entry = self._services.get(service_id)
+        return {} if entry is None else entry.measured()
+
     def deployment_error_config(self, service_id: str) -> Mapping[str, int]:  # noqa: ARG002
         """See L{IScheduler}. There is only one host here."""
         return {"min-failed-instances": 2, "min-hosts": 1}
@@ -365,6 +373,9 @@ class LocalScheduler(TwistedService):
     def _stopped(self, result: Any) -> Any:
         self._forget_all()
         return result
+
+    def _elsewhere(self) -> Resources:
+        return self._runner.elsewhere()
 
     def _forget_all(self) -> None:
         self._runner.close()

@@ -6,6 +6,7 @@ from typing import Any
 from waiter.model.instance import Instance
 from waiter.model.resources import Resources, Shortage
 from waiter.model.service import Service, ServiceInstances, ServiceRecord
+from waiter.scheduler.interface import Measurement
 from waiter.scheduler.local.backoff import Backoff
 from waiter.scheduler.local.instance import LocalInstance
 
@@ -93,6 +94,11 @@ class LocalService:
             shortage=self.shortage if missing else None,
         )
 
+    def measured(self) -> dict[str, Measurement]:
+        """What its instances use, as far as that is known."""
+        found = {name: instance.running.measured() for name, instance in self.instances.items()}
+        return {name: each for name, each in found.items() if each is not None}
+
     def view(self) -> ServiceInstances:
         """Its instances as others see them."""
         return ServiceInstances(active=tuple(instance.view() for instance in self.active), failed=tuple(self.failed))
@@ -103,6 +109,10 @@ class LocalService:
         return {
             "requested": self.requested,
             "instances": {each.id: each.phase.value for each in self.instances.values()},
+            "measured": {
+                name: {"memory-mib": round(each.memory_mib, 1), "processes": each.processes}
+                for name, each in self.measured().items()
+            },
             "failed": [each.id for each in self.failed],
             "pause-secs": round(self.backoff.remaining_secs(now), 3),
             "queued-reason": record.queued_reason,

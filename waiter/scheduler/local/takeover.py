@@ -10,8 +10,9 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from waiter.scheduler.local.adoption import Finding, Verdict
+from waiter.scheduler.local.census import Census
 from waiter.scheduler.local.process import RunningProcess
-from waiter.scheduler.local.processes import Census, boot_id
+from waiter.scheduler.local.processes import boot_id
 from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
 from waiter.scheduler.local.retention import Retention
 from waiter.scheduler.local.survey import survey

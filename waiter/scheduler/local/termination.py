@@ -8,8 +8,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
+from waiter.scheduler.local.census import Census
 from waiter.scheduler.local.pidfd import PidWatch
-from waiter.scheduler.local.processes import Census, Process, members
+from waiter.scheduler.local.processes import Process, members
 
 #: How long a process that was killed may take to go before everything is looked at again.
 _LOOK_AGAIN_SECS = 1.0

@@ -58,6 +58,7 @@ from waiter.version import __version__
 T = TypeVar("T")
 
 METRICS_COLLECTION_SECS = 60.0
+CATALOG_TIDYING_SECS = 3600.0
 PASSWORDS_KEPT = 10000
 
 # Why a start may fail through no fault of the program; their words tell the user what to do.
@@ -140,6 +141,8 @@ def assemble(
             constraints=Constraints(
                 cmd_length=settings.constraints.cmd_length, cpus=settings.constraints.cpus, mem=settings.constraints.mem
             ),
+            keep_unused_secs=settings.catalog.keep_unused_days * 86400,
+            wall=wall,
         )
 
     probe = HealthProbe(reactor, timeout_secs=settings.scheduler.health_check_timeout_ms / 1000)
@@ -237,6 +240,15 @@ def assemble(
         ),
         validate=scheduler.validate,
     )
+    aggregator.states.subscribe(lambda state: services.see_in_use(state.services))
+    services.forgotten.subscribe(resolver.forget)
+    catalog_tidying = Periodic(
+        reactor,
+        CATALOG_TIDYING_SECS,
+        lambda: services.tidy(reservers.loads()),
+        name="catalog-tidying",
+        at_once=False,
+    )
     request_log = RequestLog(
         _request_log_path(settings, state_directory),
         reactor,
@@ -317,6 +329,7 @@ def assemble(
         executor,
         request_log,
         metrics_collection,
+        catalog_tidying,
         Router(
             frontend,
             backends,

@@ -29,6 +29,8 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
             "service-prefix": settings.cluster.service_prefix,
             "min-routers": 1,
         },
+        # Waiter's own pages alone: a page of another origin may ask for nothing.
+        "cors-config": {"kind": "patterns", "patterns": {"allowed-origins": []}},
         "ejection-config": {
             "eject-backoff-base-time-ms": settings.ejection.base_time_ms,
             "max-eject-time-ms": settings.ejection.max_time_ms,
@@ -48,6 +50,7 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
         "listen-config": settings.listen.model_dump(by_alias=True, mode="json"),
         "messages": MESSAGES,
         "port": identity.port,
+        "profile-config": {},
         "request-log": settings.request_log.model_dump(by_alias=True, mode="json"),
         "router-syncer": {"interval-ms": settings.discovery.router_interval_ms},
         "scaling": {

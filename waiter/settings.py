@@ -169,6 +169,16 @@ class ConstraintSettings(Section):
     mem: PositiveFloat = Field(default=131072, description="MiB of memory of one instance.")
 
 
+class CatalogSettings(Section):
+    """What is remembered of services."""
+
+    keep_unused_days: PositiveFloat = Field(
+        default=30,
+        description="How long a service without instances and requests is remembered. Whoever asks for it later describes "
+        "it again, as every request does.",
+    )
+
+
 class RequestLogSettings(Section):
     """One JSON line per request."""
 
@@ -190,6 +200,7 @@ class Settings(Section):
     ejection: EjectionSettings = EjectionSettings()
     autoscaler: AutoscalerSettings = AutoscalerSettings()
     constraints: ConstraintSettings = ConstraintSettings()
+    catalog: CatalogSettings = CatalogSettings()
     defaults: dict[str, Any] = Field(
         default_factory=dict, description="Service parameters for descriptions that do not give them."
     )

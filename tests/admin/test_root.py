@@ -39,6 +39,9 @@ class RootTests(SynchronousTestCase):
         answer = self.api.ask(self, "/")
         self.assertEqual(answer.header("content-type"), "text/plain; charset=utf-8")
         self.assertTrue(answer.content.startswith(b"Welcome to Waiter\n=====\n"[:18]))
+        for words in (b"x-waiter-cmd", b"http://localhost:9091/apps\n", b"http://localhost:9091/metrics\n"):
+            self.assertIn(words, answer.content)
+        self.assertTrue(answer.content.endswith(b"\n"))
 
     def test_hostHeaderOfAPageIsEscaped(self):
         # A URL in a header's value may say anything.
@@ -123,6 +126,12 @@ class CommonTests(SynchronousTestCase):
         answer = self.api.ask(self, "/apps/waiter-service-a", method="PATCH", headers={"accept": "application/json"})
         self.assertEqual(answer.header("allow"), "DELETE, GET, HEAD")
         self.assertEqual(answer.json["waiter-error"]["message"], "Only DELETE and GET supported")
+
+    def test_jsonEndsItsLine(self):
+        """So that it does not stick to a prompt; errors as well."""
+        for path in ("/", "/status", "/apps", "/nothing", "/state", "/settings", "/metrics"):
+            answer = self.api.ask(self, path, headers={"accept": "application/json"})
+            self.assertTrue(answer.content.endswith((b"}\n", b"]\n")), (path, answer.content[-5:]))
 
     def test_headIsAnsweredWithTheHeadOfGet(self):
         self.api.run(running(make_service(), "1"))

@@ -56,6 +56,15 @@ class ListTests(SynchronousTestCase):
             ],
         )
 
+    def test_programsGetAServiceOnALineAndPeopleLinesToRead(self):
+        self.api.run(running(A, "1"))
+        self.api.run(running(B, "1"))
+        lines = self.api.ask(self, "/apps", headers={"accept": "application/json"}).content.splitlines()
+        self.assertEqual(len(lines), 2)
+        answer = self.api.ask(self, "/apps", headers={"accept": "*/*"})
+        self.assertIn(b'\n    "cmd": "./run",\n', answer.content)
+        self.assertEqual([entry["service-id"] for entry in answer.json], [A.id, B.id])
+
     def test_usageIsTheSchedulersWord(self):
         self.api.run(running(A, "1", "2"))
         self.api.scheduler.usage = lambda _: Usage(cpus=0.1, mem=10)

@@ -41,6 +41,9 @@ class Services:
         self.described += 1
         return self._catalog.describe(core)
 
+    def default(self, parameter):
+        return self._catalog.default(parameter)
+
     def remember(self, service):
         return self._catalog.remember(service)
 
@@ -108,6 +111,30 @@ class ServiceTests(ResolverTestCase):
     def test_paramsGoIntoTheEnvironment(self):
         descriptor = self.resolved(headers(allowed_params="SIZE,COLOUR", param_size="10", env_size="1", env_a="b"))
         self.assertEqual(descriptor.service.description.env, {"SIZE": "10", "A": "b"})
+
+    def test_theDefaultsMayAllowParams(self):
+        """Unless the request itself says which are allowed."""
+        catalog = ServiceCatalog(self.store, defaults={"allowed-params": ["SIZE"]})
+        self.successResultOf(catalog.startService())
+        self.services = Services(catalog)
+        self.resolver = self.made()
+        descriptor = self.resolved(headers(param_size="10"))
+        self.assertEqual(descriptor.service.description.env, {"SIZE": "10"})
+        self.validated.clear()
+        error = self.refused(BadRequest, headers(param_colour="red"))
+        self.assertEqual(error.details["allowed-params"], ["SIZE"])
+        self.refused(BadRequest, headers(allowed_params="", param_size="10"))
+
+    def test_whatIsForgottenIsFoundOutAnew(self):
+        first, other = headers(), headers(version="v2")
+        service = self.resolved(first).service
+        kept = self.resolved(other)
+        described = self.services.described
+        self.resolver.forget({service.id})
+        self.assertIs(self.resolved(other), kept)
+        self.assertEqual(self.services.described, described)
+        self.resolved(first)
+        self.assertEqual(self.services.described, described + 1)
 
     def test_theUserIsTheFirstPartOfThePrincipal(self):
         for principal in ("alice@EXAMPLE", "alice/host@EXAMPLE", "alice"):

@@ -3,7 +3,7 @@
 import json
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -12,6 +12,8 @@ from waiter.catalog.memory import MemoryStore
 from waiter.catalog.services import KEY_PREFIX, Constraints, ServiceCatalog
 from waiter.errors import ServiceMisconfigured, ServiceUnavailable
 
+NOW = 1_800_000_000
+DAY = 86400
 GIVEN = {"cmd": "run", "cpus": 1, "mem": 64.0, "run-as-user": "alice", "version": "v1", "env": {"A": "1"}}
 
 
@@ -65,13 +67,13 @@ class DescribeTests(CatalogTestCase):
 
 class RememberTests(CatalogTestCase):
     def test_whenRemembered_itIsKnownAndStored(self):
-        catalog = self.started()
+        catalog = self.started(wall=lambda: NOW + 0.5)
         service = catalog.describe(GIVEN)
         self.assertIs(self.successResultOf(catalog.remember(service)), service)
         self.assertIs(catalog.get(service.id), service)
         self.assertEqual(list(catalog.services), [service.id])
         value, _ = self.successResultOf(self.store.get(KEY_PREFIX + service.id))
-        self.assertEqual(json.loads(value), {"core": {**GIVEN, "mem": 64}})
+        self.assertEqual(json.loads(value), {"core": {**GIVEN, "mem": 64}, "used-at": NOW})
 
     def test_itIsKnownOnlyWhenItIsStored(self):
         store = SlowStore()
@@ -178,6 +180,10 @@ class LoadTests(CatalogTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
         again = self.started(constraints=Constraints(cpus=4))
         self.assertEqual(list(again.services), [good.id])
+        (text,) = [formatEvent(event) for event in events if event["service_id"] == bad.id]
+        self.assertIn("[defaults] and [constraints]", text)
+        self.assertIn("cpus is 8 but the max allowed is 4", text)
+        self.assertIn("set back what was changed", text)
         self.assertEqual({event["service_id"] for event in events}, {bad.id, *"abcdef"})
 
     def test_otherRecordsAreNotRead(self):
@@ -227,3 +233,149 @@ class ReviveTests(CatalogTestCase):
         for core in ({}, {"cmd": 3}, {**GIVEN, "no-such-parameter": 1}, {**GIVEN, 5: 1}):
             self.assertIsNone(catalog.revive("waiter-service-a", core))
         self.assertIsNone(catalog.get("waiter-service-a"))
+
+
+class ForgettingTests(CatalogTestCase):
+    """Services that nobody needs are forgotten after 30 days."""
+
+    def setUp(self):
+        super().setUp()
+        self.now = NOW
+
+    def begin(self, **kwargs):
+        return self.started(keep_unused_secs=30 * DAY, wall=lambda: self.now, **kwargs)
+
+    def remembered(self, catalog, version="v1"):
+        return self.successResultOf(catalog.remember(catalog.describe({**GIVEN, "version": version})))
+
+    def tidied(self, catalog, needed=()):
+        """The ids it told to be forgotten."""
+        told = []
+        end = catalog.forgotten.subscribe(told.extend)
+        self.successResultOf(catalog.tidy(needed))
+        end()
+        return told
+
+    def stored(self):
+        return [key.removeprefix(KEY_PREFIX) for key in self.successResultOf(self.store.keys(KEY_PREFIX))]
+
+    def test_whatNobodyUsesIsForgotten(self):
+        catalog = self.begin()
+        service = self.remembered(catalog)
+        self.now += 30 * DAY
+        self.assertEqual(self.tidied(catalog), [])
+        self.now += 1
+        self.assertEqual(self.tidied(catalog), [service.id])
+        self.assertIsNone(catalog.get(service.id))
+        self.assertEqual(self.stored(), [])
+        self.assertEqual(self.tidied(catalog), [])
+        again = self.remembered(catalog)
+        self.assertEqual(again.id, service.id)
+        self.assertEqual(self.stored(), [service.id])
+        self.assertEqual(self.tidied(catalog), [])
+
+    def test_whatIsInUseOrNeededStays(self):
+        catalog = self.begin()
+        used, needed = self.remembered(catalog, "v1"), self.remembered(catalog, "v2")
+        catalog.see_in_use([used.id])
+        self.now += 100 * DAY
+        self.assertEqual(self.tidied(catalog, {needed.id}), [])
+
+    def test_theTimeCountsFromTheEndOfTheLastUse(self):
+        catalog = self.begin()
+        service = self.remembered(catalog)
+        catalog.see_in_use([service.id])
+        self.now += 100 * DAY
+        catalog.see_in_use([])
+        self.now += 30 * DAY
+        self.assertEqual(self.tidied(catalog), [])
+        self.now += 1
+        self.assertEqual(self.tidied(catalog), [service.id])
+
+    def test_aShortUseBetweenTwoLooksCounts(self):
+        catalog = self.begin()
+        service = self.remembered(catalog)
+        self.now += 29 * DAY
+        catalog.see_in_use([service.id])
+        catalog.see_in_use([])
+        self.now += 2 * DAY
+        self.assertEqual(self.tidied(catalog), [])
+
+    def test_aRestartDoesNotBeginTheTimeAnew(self):
+        service = self.remembered(self.begin())
+        self.now += 20 * DAY
+        again = self.begin()
+        self.assertEqual(self.tidied(again), [])
+        self.now += 10 * DAY + 1
+        self.assertEqual(self.tidied(again), [service.id])
+
+    def test_theLastUseIsStoredOnceADayAndNoMoreOften(self):
+        catalog = self.begin()
+        service = self.remembered(catalog)
+        catalog.see_in_use([service.id])
+
+        def version():
+            return self.successResultOf(self.store.get(KEY_PREFIX + service.id))[1]
+
+        first = version()
+        self.now += DAY - 1
+        self.tidied(catalog)
+        self.assertEqual(version(), first)
+        self.now += 1
+        self.tidied(catalog)
+        self.tidied(catalog)
+        self.assertEqual(version(), first + 1)
+        self.now += 30 * DAY
+        self.assertEqual(self.tidied(self.begin()), [])
+        self.now += 1
+        self.assertEqual(self.tidied(self.begin()), [service.id])
+
+    def test_recordsFromBeforeThisWasStoredBeginTheirTimeNow(self):
+        self.successResultOf(self.store.put(KEY_PREFIX + "old", json.dumps({"core": GIVEN}).encode()))
+        catalog = self.begin()
+        self.assertEqual(self.tidied(catalog), [])
+        self.now += 20 * DAY
+        again = self.begin()
+        self.assertEqual(again.get("old").core["cmd"], "run")
+        self.now += 10 * DAY + 1
+        self.assertEqual(self.tidied(again), ["old"])
+
+    def test_whatDoesNotHoldAnyMoreIsForgottenToo(self):
+        self.remembered(self.begin())
+        self.now += 31 * DAY
+        catalog = self.begin(constraints=Constraints(cpus=0.5))
+        self.assertEqual(dict(catalog.services), {})
+        self.tidied(catalog)
+        self.assertEqual(self.stored(), [])
+
+    def test_onlySoManyAreForgottenAtATimeTheOldestFirst(self):
+        catalog = self.begin()
+        ids = []
+        for number in range(250):
+            ids.append(self.remembered(catalog, f"v{number}").id)
+            self.now += 1
+        self.now += 100 * DAY
+        self.assertEqual(self.tidied(catalog), ids[:200])
+        self.assertEqual(self.tidied(catalog), ids[200:])
+
+    def test_whenTheStoreFails_itGoesOnTheNextTime(self):
+        catalog = self.begin()
+        service = self.remembered(catalog)
+        catalog.see_in_use([service.id])
+        self.now += 2 * DAY
+        self.store.stopService()
+        self.failureResultOf(catalog.tidy(), StoreUnusable)
+        self.store.startService()
+        self.tidied(catalog)
+        self.now += 29 * DAY
+        self.assertEqual(self.tidied(self.begin()), [])
+
+    def test_whoAsksWhileItIsDeletedHasItStoredAgain(self):
+        catalog = self.begin()
+        service = self.remembered(catalog)
+        self.now += 31 * DAY
+        tidying = catalog.tidy()
+        self.remembered(catalog)
+        self.successResultOf(tidying)
+        self.assertEqual(self.stored(), [service.id])
+        self.assertIsNotNone(catalog.get(service.id))

@@ -10,7 +10,11 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
+from tests.admin.support import Api
 from tests.router.world import World, chunked, get, head, ok, parse, unchunk, values
+from waiter.admin.app import api_resource
+from waiter.admin.noted import noted
+from waiter.errors import ServiceNotFound
 from waiter.router.limits import Limits
 
 
@@ -62,6 +66,35 @@ class ApiTests(SynchronousTestCase):
         self.assertEqual(world.catalogue.asked, [])
         (record,) = world.log.records
         self.assertEqual((record.request_type, record.status, record.path), ("waiter-api", 200, b"/apps"))
+
+    def test_theLogTellsWhoAskedFromWhereAndWhatWentWrong(self):
+        """What the resources learned of the request is in its record."""
+
+        class Refusing(Resource):
+            isLeaf = True
+
+            def render(self, request):
+                noted(request).principal = "alice@EXAMPLE"
+                noted(request).error = ServiceNotFound("no")
+                request.setResponseCode(404)
+                return b"no"
+
+        world = World(api=Refusing())
+        world.client().deliver(own(b"/apps/x", b"Referer: http://localhost:9091/"))
+        (record,) = world.log.records
+        self.assertEqual(record.principal, "alice@EXAMPLE")
+        self.assertEqual(record.referer, b"http://localhost:9091/")
+        self.assertEqual(record.waiter_error_class, "ServiceNotFound")
+
+    def test_waitersOwnResourcesLeaveTheirNotes(self):
+        """Who asked and which error was answered."""
+        world = World(api=api_resource(Api().parts))
+        world.client().deliver(own(b"/nothing"))
+        world.step()
+        (record,) = world.log.records
+        self.assertEqual(record.status, 404)
+        self.assertEqual(record.principal, Api().parts.principal(None))
+        self.assertEqual(record.waiter_error_class, "NotFound")
 
     def test_severalRequests(self):
         """Requests for Waiter and for services follow each other on one connection, sent ahead or not."""

@@ -97,6 +97,17 @@ class MetricsTests(SynchronousTestCase):
         metrics.collect_gone((), 550)
         self.assertIsNone(metrics.find("s"))
 
+    def test_serviceWithRequestsThatOnlyWaitIsNotForgotten(self):
+        gauges = {"s": ServiceGauges(outstanding=1, waiting=1)}
+        metrics = Metrics(transient_secs=300, gauges=lambda: gauges)
+        numbers = metrics.service("s")
+        metrics.collect_gone((), 0)
+        metrics.collect_gone((), 1000)
+        self.assertIs(metrics.find("s"), numbers)
+        gauges["s"] = ServiceGauges()
+        metrics.collect_gone((), 1001)
+        self.assertIsNone(metrics.find("s"))
+
     def test_serviceInUseIsNotForgotten(self):
         metrics = Metrics(transient_secs=300)
         numbers = metrics.service("s")

@@ -26,6 +26,7 @@ from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from waiter.admin.encoding import json_bytes
 from waiter.admin.negotiation import CONTENT_TYPES, ErrorContext, Media, internal_error, preferred, render_error, shown
+from waiter.admin.noted import noted
 from waiter.admin.parts import Parts
 from waiter.errors import BadRequest, MethodNotAllowed, NotFound, WaiterError
 
@@ -152,6 +153,7 @@ class Routes:
         return self._error(request, error)
 
     def _error(self, request: Request, error: WaiterError) -> bytes:
+        noted(request).error = error
         context = ErrorContext(
             cid=cid_of(request),
             timestamp=self.parts.wall(),
@@ -211,6 +213,7 @@ class ApiResource(Resource):
     def render(self, request: Request) -> int:
         """Answer a request. What it finds in C{x-cid} goes back with the answer; without one a new id does."""
         request.defaultContentType = None
+        noted(request).principal = self._parts.principal(request)
         cid = request.getHeader(b"x-cid") or uuid.uuid4().hex.encode()
         request.setHeader(b"x-cid", cid)
         request.setHeader(b"server", self._parts.identity.product.encode())

@@ -91,7 +91,7 @@ def render_error(error: WaiterError, context: ErrorContext, media: Media) -> tup
     """
     fields = _fields(error, context)
     if media == "json":
-        body = json_bytes({"waiter-error": fields})
+        body = json_bytes({"waiter-error": fields}) + b"\n"
     elif media == "html":
         body = _html(fields)
     else:

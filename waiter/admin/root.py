@@ -13,6 +13,8 @@ from waiter.admin.parts import Parts
 from waiter.telemetry.timing import iso_time
 
 _WELCOME = "Welcome to Waiter"
+_PLACES = ("/apps", "/state", "/settings", "/metrics")
+_HOW = "A request with x-waiter-cmd, x-waiter-version, x-waiter-cpus and x-waiter-mem is answered by that command."
 _SHOWN_HEADER_LENGTH = 80
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
@@ -50,11 +52,12 @@ class _Root:
         if media == "json":
             return json_answer(fields)
         del fields["message"], fields["support-info"]
+        fields |= {path: f"{identity.url}{path}" for path in _PLACES}
         if media == "html":
-            links = {path: f"{identity.url}{path}" for path in ("/apps", "/state", "/settings", "/metrics")}
-            body = html_page(_WELCOME, html_table({**fields, **links}))
+            body = html_page(_WELCOME, f"<p>{_HOW}</p>\n{html_table(fields)}")
         else:
-            lines = [_WELCOME, "=" * len(_WELCOME), "", *(f"  {name} {value}" for name, value in fields.items()), ""]
+            lines = [_WELCOME, "=" * len(_WELCOME), "", f"  {_HOW}", ""]
+            lines += [*(f"  {name} {value}" for name, value in fields.items()), ""]
             body = "\n".join(lines).encode("utf-8", "replace")
         return Answer(body=body, content_type=CONTENT_TYPES[media])
 

@@ -8,7 +8,7 @@ from twisted.web.server import Request
 
 from waiter.admin.arguments import arguments, first, includes, is_true, milliseconds
 from waiter.admin.encoding import json_bytes
-from waiter.admin.endpoint import Answer, Routes, gathered, json_answer
+from waiter.admin.endpoint import Answer, Routes, gathered, json_answer, media_of
 from waiter.admin.filters import service_filter
 from waiter.admin.logs import Logs
 from waiter.admin.negotiation import CONTENT_TYPES
@@ -41,7 +41,8 @@ class _Services:
 
     async def list(self, request: Request) -> Answer:
         """
-        All services the scheduler has, by id, one on a line; query parameters choose among them.
+        All services the scheduler has, by id; query parameters choose among them. Programs, which ask for JSON, get one on a
+        line; people get lines they can read.
 
         @raise BadRequest: a filter is too complicated.
         """
@@ -52,13 +53,14 @@ class _Services:
         # Without naming a user one sees what one may manage.
         principal = None if first(given, "run-as-user") else self._parts.principal(request)
         routing = self._parts.aggregator.state
+        indent = None if media_of(request) == "json" else 2
 
         def entries() -> Iterator[bytes]:
             for service_id in sorted(routing.services):
                 state = routing.services[service_id]
                 if (principal is None or self._parts.may_manage(principal, service_id)) and wanted(state.service):
                     entry = listing_entry(self._facts(state), effective=effective, healthy_instances=healthy)
-                    yield json_bytes(entry, indent=None)
+                    yield json_bytes(entry, indent=indent)
                 else:
                     yield b""
 

@@ -1,6 +1,6 @@
 """From a request's host and headers to the service it is for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -26,6 +26,8 @@ class IServices(Protocol):
     """What is used of L{waiter.catalog.services.ServiceCatalog}."""
 
     def get(self, service_id: str) -> Service | None: ...
+
+    def default(self, parameter: str) -> Any: ...
 
     def describe(self, core: Mapping[str, Any]) -> Service: ...
 
@@ -105,6 +107,11 @@ class Resolver:
             return self._keep(key, descriptor)
         return self._find_out(key)
 
+    def forget(self, service_ids: Collection[str]) -> None:
+        """These services are not known any more: find out anew what requests for them are for."""
+        self._young = {key: value for key, value in self._young.items() if value.service.id not in service_ids}
+        self._old = {key: value for key, value in self._old.items() if value.service.id not in service_ids}
+
     def state(self) -> dict[str, int]:
         """How many answers are remembered, for C{/state}."""
         return {"cached": len(self._young.keys() | self._old.keys())}
@@ -117,7 +124,8 @@ class Resolver:
         if not asked.describes_service:
             raise ServiceUnknown("Unable to identify service using waiter headers/token")
         check_described_at(host, self._own_hosts)
-        service = self._services.describe(_core(asked, self._user))
+        allowed = asked.parameters.get("allowed-params", self._services.default("allowed-params") or ())
+        service = self._services.describe(_core(asked, self._user, allowed))
         self._authorise(service.description)
         known = self._services.get(service.id)
         if known is not None:
@@ -160,11 +168,11 @@ class Resolver:
         return descriptor
 
 
-def _core(asked: headers.Asked, user: str) -> Mapping[str, Any]:
+def _core(asked: headers.Asked, user: str, allowed_params: Collection[str]) -> Mapping[str, Any]:
     """The parameters of the service: what the headers say, and who asks where they do not say."""
     given = dict(asked.parameters)
     if asked.params:
-        given["env"] = _with_params(given, asked.params)
+        given["env"] = _with_params(given, asked.params, allowed_params)
     namespace = given.get("namespace")
     if given.get("run-as-user") == "*":
         if namespace not in {None, "*"}:
@@ -177,8 +185,7 @@ def _core(asked: headers.Asked, user: str) -> Mapping[str, Any]:
     return given
 
 
-def _with_params(given: Mapping[str, Any], params: Mapping[str, str]) -> Any:
-    allowed = given.get("allowed-params", ())
+def _with_params(given: Mapping[str, Any], params: Mapping[str, str], allowed: Collection[str]) -> Any:
     if refused := sorted(shown(name) for name in params if name not in allowed):
         raise BadRequest(
             "Some params cannot be configured", details={"params": refused, "allowed-params": sorted(allowed)}

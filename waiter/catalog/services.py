@@ -3,7 +3,8 @@
 import json
 import re
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -14,10 +15,12 @@ from twisted.python.failure import Failure
 
 from waiter.catalog.interface import IStore
 from waiter.catalog.service_id import DEFAULT_PREFIX, service_id
+from waiter.catalog.uses import Uses
 from waiter.catalog.validation import Constraints, coerced_defaults, describe
 from waiter.errors import ServiceUnavailable, WaiterError
 from waiter.model.service import Service
 from waiter.support.shared import Shared
+from waiter.support.topic import Topic
 
 __all__ = ["KEY_PREFIX", "Constraints", "ServiceCatalog"]
 
@@ -26,6 +29,7 @@ KEY_PREFIX = "service/"
 
 _READ_AT_ONCE = 64
 _UNBOUNDED = Constraints(cmd_length=sys.maxsize, cpus=float("inf"), mem=float("inf"))
+_MOST_CHANGED = 200
 
 
 class ServiceCatalog(TwistedService):
@@ -34,6 +38,10 @@ class ServiceCatalog(TwistedService):
 
     What is stored is the core. The effective description is made from it at each start, with the defaults that hold
     then.
+
+    Services that were of no use for long are forgotten. Whoever asks for one again describes it again, so nothing is lost.
+
+    @ivar forgotten: told the ids of services that were just forgotten.
     """
 
     name = "service catalog"
@@ -46,10 +54,14 @@ class ServiceCatalog(TwistedService):
         prefix: str = DEFAULT_PREFIX,
         defaults: Mapping[str, Any] | None = None,
         constraints: Constraints | None = None,
+        keep_unused_secs: float = float("inf"),
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """
         @param prefix: what service ids begin with.
         @param defaults: parameters for descriptions that do not give them, under their outside names.
+        @param keep_unused_secs: how long services that are not in use are remembered.
+        @param wall: seconds since the epoch.
         @raise ValueError: the defaults do not hold, or the prefix is none.
         """
         if not re.fullmatch(r"[a-z0-9-]+", prefix):
@@ -58,6 +70,9 @@ class ServiceCatalog(TwistedService):
         self._prefix = prefix
         self._constraints = constraints or Constraints()
         self._defaults = coerced_defaults(defaults or {}, self._constraints)
+        self.forgotten: Topic[Collection[str]] = Topic()
+        self._wall = wall
+        self._uses = Uses(keep_unused_secs)
         self._services: dict[str, Service] = {}
         # Known as long as this process runs, and not stored.
         self._revived: dict[str, Service] = {}
@@ -100,6 +115,10 @@ class ServiceCatalog(TwistedService):
             self.remember(service).addErrback(lambda _: None)
         return service
 
+    def default(self, parameter: str) -> Any:
+        """What stands for a parameter that is not given, before the built-in defaults; C{None} if nothing does."""
+        return self._defaults.get(parameter)
+
     def describe(self, core: Mapping[str, Any]) -> Service:
         """
         The service that these parameters describe, whether or not it is known.
@@ -124,8 +143,9 @@ class ServiceCatalog(TwistedService):
         remembering = self._remembering.get(service.id)
         if remembering is None:
             # Without an expected version: the id is made from what is written, so whoever wrote it before wrote the same.
-            storing = self._store.put(KEY_PREFIX + service.id, _written(service))
-            remembering = Shared(storing.addCallback(self._stored, service).addErrback(self._not_stored, service))
+            now = self._wall()
+            storing = self._store.put(KEY_PREFIX + service.id, _written(service, now))
+            remembering = Shared(storing.addCallback(self._stored, service, now).addErrback(self._not_stored, service))
             if not remembering.fired:
                 self._remembering[service.id] = remembering
         return remembering.wait()
@@ -136,8 +156,40 @@ class ServiceCatalog(TwistedService):
         except WaiterError:
             return False
 
-    def _stored(self, _: int, service: Service) -> Service:
+    def see_in_use(self, service_ids: Iterable[str]) -> None:
+        """These services are in use, and no others. To be told each time that changes."""
+        self._uses.see(service_ids, self._wall())
+
+    def tidy(self, needed: Collection[str] = ()) -> Deferred[None]:
+        """
+        Forget services that were of no use for long, and store when the others were; a bounded number at a time.
+
+        Fails if the store does; the rest is done the next time. Cancelling ends it.
+
+        @param needed: services that are needed now although they may not be in use yet.
+        """
+        return Deferred.fromCoroutine(self._tidy(needed))
+
+    async def _tidy(self, needed: Collection[str]) -> None:
+        now = self._wall()
+        if unused := self._uses.unused(needed, now, _MOST_CHANGED):
+            # From memory first: whoever asks from now on has it stored again, after it is deleted.
+            for service_id in unused:
+                self._services.pop(service_id, None)
+                self._revived.pop(service_id, None)
+                self._uses.forget(service_id)
+            self.forgotten.publish(unused)
+            self._log.info("Services forgotten because nobody asked for them any more: {count}", count=len(unused))
+            await gatherResults([self._store.delete(KEY_PREFIX + each) for each in unused], consumeErrors=True)
+        for service_id, at in self._uses.unwritten(needed, now, _MOST_CHANGED):
+            service = self._services.get(service_id)
+            if service is not None:
+                await self._store.put(KEY_PREFIX + service_id, _written(service, at))
+                self._uses.wrote(service_id, at)
+
+    def _stored(self, _: int, service: Service, at: float) -> Service:
         self._remembering.pop(service.id, None)
+        self._uses.wrote(service.id, at)
         self._services[service.id] = service
         return service
 
@@ -160,24 +212,47 @@ class ServiceCatalog(TwistedService):
 
     def _revive(self, stored_id: str, value: bytes) -> None:
         try:
-            core, description = describe(_read(value), defaults=self._defaults, constraints=self._constraints)
-        except (ValueError, WaiterError) as error:
-            self._log.error("The stored service {service_id} is left out: {error}", service_id=stored_id, error=error)
+            stored, used_at = _read(value)
+        except ValueError as error:
+            self._log.error(
+                "The record of the service {service_id} cannot be read and is left out: {error}",
+                service_id=stored_id,
+                error=error,
+            )
             return
+        now = self._wall()
+        try:
+            core, description = describe(stored, defaults=self._defaults, constraints=self._constraints)
+        except WaiterError as error:
+            if used_at is not None:
+                self._uses.read(stored_id, used_at, now)
+            self._log.error(
+                "The stored service {service_id} does not hold with the settings [defaults] and [constraints] of today and "
+                "is left out: {error}. Instances of it that still run go on, but nobody can ask for it: set back what "
+                "was changed, or have its clients send a description that holds.",
+                service_id=stored_id,
+                error=error.details.get("friendly-error-message", error),
+            )
+            return
+        self._uses.read(stored_id, used_at, now)
         # Under its own id, even if such a description would get another one today: its instances bear this one.
         self._services[stored_id] = Service(id=stored_id, core=core, description=description)
 
 
-def _written(service: Service) -> bytes:
-    return json.dumps({"core": service.core}, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+def _written(service: Service, used_at: float) -> bytes:
+    record = {"core": service.core, "used-at": int(used_at)}
+    return json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _read(value: bytes) -> Mapping[str, Any]:
+def _read(value: bytes) -> tuple[Mapping[str, Any], float | None]:
     """
+    The core, and when it was of use last, if that is stored.
+
     @raise ValueError: this is not what L{_written} writes.
     """
     record = json.loads(value)
     core = record.get("core") if isinstance(record, dict) else None
     if not isinstance(core, dict):
         raise ValueError("the record holds no description")  # noqa: TRY004 - it is about a value, not an argument
-    return core
+    used_at = record.get("used-at")
+    return core, float(used_at) if isinstance(used_at, int) else None

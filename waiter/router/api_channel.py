@@ -13,6 +13,7 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 from waiter.admin.negotiation import internal_error
+from waiter.admin.noted import noted
 from waiter.catalog.admission import check_api_request
 from waiter.errors import BadRequest, BodyTooLarge, RequestTimeout, WaiterError
 from waiter.router.answers import connection_line
@@ -340,7 +341,13 @@ class ApiChannel:
         record.request_content_length = headers.content_length
         record.request_content_type = headers.content_type
         record.user_agent = headers.user_agent
+        record.referer = headers.referer
         record.status = self._status
-        if self._error is not None:
-            record.waiter_error_class = self._error.error_class or type(self._error).__name__
+        error = self._error
+        if self._web is not None:
+            known = noted(self._web)
+            record.principal = known.principal
+            error = error or known.error
+        if error is not None:
+            record.waiter_error_class = error.error_class or type(error).__name__
         return record

@@ -58,12 +58,16 @@ class Metrics:
         """
         for service_id in [gone for gone in self._gone_since if gone in known_ids]:
             del self._gone_since[service_id]
+        gauges: Mapping[str, ServiceGauges] | None = None
         for service_id, numbers in list(self._services.items()):
             if service_id in known_ids:
                 continue
             since = self._gone_since.setdefault(service_id, now)
             if now - since >= self._transient_secs and not numbers.busy:
-                self.forget(service_id)
+                gauges = self._gauges() if gauges is None else gauges
+                gauge = gauges.get(service_id)
+                if gauge is None or not gauge.outstanding:
+                    self.forget(service_id)
 
     def read(self) -> dict[str, tuple[ServiceMetrics, ServiceGauges]]:
         """The numbers of every service that has any, by service id in order."""

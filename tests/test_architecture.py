@@ -44,6 +44,9 @@ PURE = (
     "catalog.service_id",
     "catalog.admission",
     "scheduler.local.footprint",
+    "scheduler.local.limits",
+    "scheduler.local.environment",
+    "scheduler.local.validation",
 )
 EFFECTS = {"twisted", "treq", "klein", "time", "socket", "subprocess", "os", "sqlite3", "random"}
 

@@ -12,8 +12,8 @@ class StateDirectoryTests(SynchronousTestCase):
     def setUp(self):
         self.path = Path(self.mktemp()) / "deep" / "state"
 
-    def opened(self):
-        directory = StateDirectory(self.path)
+    def opened(self, *, passable=None):
+        directory = StateDirectory(self.path, passable=passable)
         directory.open()
         self.addCleanup(directory.close)
         return directory
@@ -23,7 +23,33 @@ class StateDirectoryTests(SynchronousTestCase):
         self.assertEqual({entry.name for entry in self.path.iterdir()}, {"lock", "format", "secret", "services"})
         self.assertEqual(len(directory.secret()), 32)
         self.assertEqual((self.path / "secret").stat().st_mode & 0o777, 0o600)
-        self.assertEqual(self.path.stat().st_mode & 0o777, 0o700)
+
+    def modes(self):
+        paths = (self.path.parent, self.path, *self.path.iterdir())
+        return {path.name: f"{path.stat().st_mode & 0o777:o}" for path in paths}
+
+    def test_nobodyElseGetsIn(self):
+        self.opened(passable=False)
+        self.assertEqual(
+            self.modes(),
+            {"deep": "700", "state": "700", "lock": "600", "format": "600", "secret": "600", "services": "700"},
+        )
+
+    def test_othersMayPassButSeeNothingWhereInstancesRunAsThem(self):
+        before = os.umask(0o077)
+        self.addCleanup(os.umask, before)
+        self.opened(passable=True)
+        self.assertEqual(
+            self.modes(),
+            {"deep": "711", "state": "711", "lock": "600", "format": "600", "secret": "600", "services": "711"},
+        )
+
+    def test_whatOthersCouldReadIsHiddenBeforeTheyMayPass(self):
+        self.path.mkdir(parents=True, mode=0o700)
+        (self.path / "waiter.db").touch(mode=0o644)
+        (self.path / "twistd.log").touch(mode=0o666)
+        self.opened(passable=True)
+        self.assertEqual({self.modes()[name] for name in ("waiter.db", "twistd.log")}, {"600"})
 
     def test_secretStays(self):
         directory = self.opened()

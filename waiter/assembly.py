@@ -45,8 +45,9 @@ from waiter.router.listening import CannotListen, ListeningService
 from waiter.router.router import Router
 from waiter.scheduler.health import HealthProbe
 from waiter.scheduler.local.environment import service_password
+from waiter.scheduler.local.limits import InstanceLimits
 from waiter.scheduler.local.scheduler import LocalScheduler
-from waiter.settings import Settings, SettingsError
+from waiter.settings import SchedulerSettings, Settings, SettingsError
 from waiter.state_directory import StateDirectory, StateDirectoryError
 from waiter.support.ordered import OrderedService
 from waiter.support.periodic import Periodic
@@ -159,6 +160,7 @@ def assemble(
         port_rest_secs=settings.scheduler.port_rest_secs,
         memory_share=settings.scheduler.memory_share,
         cpu_share=settings.scheduler.cpu_share,
+        limits=_instance_limits(settings.scheduler),
         on_stop=settings.scheduler.on_stop,
     )
 
@@ -239,6 +241,7 @@ def assemble(
             streaming_timeout_secs=settings.request.streaming_timeout_ms / 1000,
         ),
         validate=scheduler.validate,
+        may_run_as=_administrator,
     )
     aggregator.states.subscribe(lambda state: services.see_in_use(state.services))
     services.forgotten.subscribe(resolver.forget)
@@ -402,6 +405,20 @@ def _instance_ids(state: RoutingState) -> set[str]:
 def _in_thread(reactor: Any, call: Callable[..., T], *arguments: Any) -> Deferred[T]:
     # The pool is asked for at the call: twistd forks after the assembly, and threads do not live through that.
     return deferToThreadPool(reactor, reactor.getThreadPool(), call, *arguments)
+
+
+def _instance_limits(settings: SchedulerSettings) -> InstanceLimits:
+    largest = settings.max_file_size_mib
+    return InstanceLimits(
+        max_open_files=settings.max_open_files,
+        max_processes=settings.max_processes,
+        max_file_bytes=None if largest is None else largest * 1024 * 1024,
+    )
+
+
+def _administrator(_user: str, _run_as_user: str) -> bool:
+    """The one user may run services as anybody; whether that is possible here, the scheduler says."""
+    return True
 
 
 def _alone() -> bool:

@@ -3,7 +3,6 @@
 import difflib
 import json
 import os
-import pwd
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from waiter.model.description import outside_name
+from waiter.support.users import own_user
 
 ENVIRONMENT_PREFIX = "WAITER_"
 
@@ -82,7 +82,7 @@ class AuthenticatorSettings(Section):
     @property
     def principal(self) -> str:
         """The one user."""
-        return self.run_as_user or _own_user()
+        return self.run_as_user or own_user()
 
 
 class RequestSettings(Section):
@@ -114,6 +114,16 @@ class SchedulerSettings(Section):
         default=4,
         description="How many times the machine's CPUs instances may declare together. Over 1, because most of them are idle "
         "most of the time, and busy ones share the CPUs.",
+    )
+    max_open_files: PositiveInt = Field(
+        default=16384, description="How many files each process of an instance may have open, connections included."
+    )
+    max_processes: PositiveInt = Field(
+        default=512, description="How many processes an instance may have; one that has more is stopped."
+    )
+    max_file_size_mib: PositiveInt | None = Field(
+        default=None,
+        description="The largest file in MiB that an instance may write, its output included; no bound if not given.",
     )
     health_check_timeout_ms: PositiveInt = Field(
         default=200,
@@ -307,18 +317,6 @@ def _environment_value(text: str) -> Any:
         except ValueError:
             return text
     return text
-
-
-def _own_user() -> str:
-    """
-    Who this process runs as: instances run as the same. Not what C{LOGNAME} or C{USER} say, which sudo and others leave
-    as they were.
-    """
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        # A user without a name, as containers have.
-        return str(os.geteuid())
 
 
 def _explain(error: ValidationError) -> list[str]:

@@ -23,12 +23,17 @@ class StateDirectory(Service):
     In it: C{lock} (held with flock, naming the holder), C{format} (the version of the layout), C{secret} (a random key,
     readable by the owner alone), C{waiter.db} and C{services/}.
 
+    Nobody else can read anything in it. For root, who can run instances as other users, it can be passed through, so that
+    these instances reach their own directories.
+
     @ivar path: the directory.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, passable: bool | None = None) -> None:
+        """@param passable: whether other users' instances need to pass; whether this is root if not given."""
         self.setName("state directory")
         self.path = path
+        self._passable = os.geteuid() == 0 if passable is None else passable
         self._lock: int | None = None
         self._secret: bytes | None = None
 
@@ -67,11 +72,11 @@ class StateDirectory(Service):
         if self._lock is not None:
             return
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make()
             self._take_lock()
             self._check_format()
-            self.services.mkdir(exist_ok=True, mode=0o711)
             self._secret = self._read_secret()
+            self._hide()
         except OSError as error:
             self.close()
             raise StateDirectoryError(
@@ -101,6 +106,24 @@ class StateDirectory(Service):
         """Give it back."""
         super().stopService()
         self.close()
+
+    def _make(self) -> None:
+        mode = 0o711 if self._passable else 0o700
+        # Each with its mode: those that mkdir makes on the way have another. What was there stays as it is.
+        for directory in (*reversed(self.path.parents), self.path):
+            if not directory.exists():
+                directory.mkdir(mode=mode)
+                # Against the umask.
+                directory.chmod(mode)
+
+    def _hide(self) -> None:
+        """Let others pass, if they must, but only after everything in the directory is out of their sight."""
+        for path in self.path.iterdir():
+            if path.is_file() and not path.is_symlink():
+                path.chmod(path.stat().st_mode & 0o700)
+        self.services.mkdir(exist_ok=True, mode=0o711)
+        for directory in (self.path, self.services):
+            directory.chmod(0o711 if self._passable else 0o700)
 
     def _take_lock(self) -> None:
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from waiter.errors import NotFound, ServiceNotFound, WaiterError
 from waiter.model.instance import Flag, Instance
-from waiter.scheduler.interface import IScheduler, Signal, Usage
+from waiter.scheduler.interface import IScheduler, Signal
 
 #: Longer than anything here takes, shorter than trial's own limit.
 PATIENCE_SECS = 30
@@ -219,7 +219,8 @@ class SchedulerContract(SchedulerTools):
     async def test_theUsageOfAnInstanceIsWhatItsDescriptionSays(self):
         service = self.working("a")
         await self.scheduler.create(service)
-        self.assertEqual(self.scheduler.usage(service.id), Usage(cpus=0.25, mem=64))
+        usage = self.scheduler.usage(service.id)
+        self.assertEqual((usage.cpus, usage.mem), (0.25, 64))
         self.assertIsNone(self.scheduler.usage("waiter-service-unknown"))
 
     async def test_theDeploymentErrorRulesAreNumbersByTheirNames(self):

@@ -20,10 +20,10 @@ def serve(s, status="200 OK", body="ok", stop=None):
 """
 
 
-def program(code: str) -> str:
+def program(code: str, interpreter: str = sys.executable) -> str:
     """The command line that runs Python code after the prelude above."""
     # -S and -E: no site-packages are looked at, which halves the start.
-    return shlex.join([sys.executable, "-S", "-E", "-c", _PRELUDE + code])
+    return shlex.join([interpreter, "-S", "-E", "-c", _PRELUDE + code])
 
 
 #: Answers everything with 200.

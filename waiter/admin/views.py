@@ -92,7 +92,7 @@ def service_body(
             for instance in instances
         ]
 
-    return {
+    body = {
         **_common(facts, effective=effective),
         "instances": {
             "active-instances": shown(active),
@@ -103,6 +103,9 @@ def service_body(
         "num-routers": max(1, len(routing.routers)),
         "router-id": router_id,
     }
+    if facts.usage is not None and facts.usage.cpu_share is not None:
+        body["cpu-share"] = dict(facts.usage.cpu_share)
+    return body
 
 
 def instance_view(

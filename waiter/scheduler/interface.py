@@ -50,10 +50,17 @@ class DeleteResult:
 
 @attrs.frozen(kw_only=True)
 class Usage:
-    """What one instance is granted: CPUs, and memory in MiB."""
+    """
+    What one instance is granted.
+
+    @ivar mem: in MiB.
+    @ivar cpu_share: by what means, C{kind}, and how much it gets of the processors when they are short; JSON-able. C{None}
+        if that is not known.
+    """
 
     cpus: float
     mem: float
+    cpu_share: Mapping[str, object] | None = None
 
 
 @attrs.frozen(kw_only=True)

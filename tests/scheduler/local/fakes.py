@@ -182,5 +182,11 @@ class FakeRunner:
     def path(self, service_id, instance_id):
         return Path("/nowhere") if any(each.id == instance_id for each in self.started) else None
 
+    def cpu_share(self, cpus):
+        return {"kind": "fake", "cpus": cpus}
+
+    def state(self):
+        return {}
+
     def close(self):
         self.closed = True

@@ -9,6 +9,7 @@ from twisted.trial.unittest import TestCase
 from tests.scheduler.local.world import World
 from tests.scheduler.servers import program
 from waiter.model.instance import Flag
+from waiter.scheduler.local.limits import InstanceLimits
 
 MIB = 1024 * 1024
 # Serves, and takes 150 MiB in a part of itself as soon as it is asked for /more.
@@ -149,7 +150,7 @@ class LimitTests(MeteringCase):
 
     async def test_tooManyProcessesEndTheInstance(self):
         await self.scheduler.stopService()
-        self.scheduler = self.make_scheduler(max_processes=20)
+        self.scheduler = self.make_scheduler(limits=InstanceLimits(max_processes=20))
         await self.scheduler.startService()
         many = program(
             _TAKE

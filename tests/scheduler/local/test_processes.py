@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import signal
 import socket
 from pathlib import Path
@@ -55,7 +56,7 @@ class StartTests(ProcessCase):
         self.assertEqual(environment["COLOUR"], "blue and $HOME")
         self.assertEqual(environment["PORT0"], str(instance.port))
         self.assertEqual(environment["PORT1"], str(instance.extra_ports[0]))
-        self.assertEqual(environment["HOME"], str(work))
+        self.assertEqual(environment["HOME"], pwd.getpwuid(os.geteuid()).pw_dir)
         self.assertEqual(environment["WAITER_INSTANCE_ID"], instance.id)
         self.assertEqual(environment["WAITER_PASSWORD"], service_password(b"secret", service.id))
 
@@ -64,7 +65,7 @@ class StartTests(ProcessCase):
         files = self.files(instance)
         self.assertEqual(files, self.directory / "services" / service.id / instance.id)
         self.assertEqual(
-            {each.name for each in files.iterdir()}, {"instance.json", "run.sh", "stderr", "stdout", "work"}
+            {each.name for each in files.iterdir()}, {"exit", "instance.json", "run.sh", "stderr", "stdout", "work"}
         )
         record = json.loads((files / "instance.json").read_text())
         self.assertEqual(record["id"], instance.id)

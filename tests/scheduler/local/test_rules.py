@@ -114,6 +114,7 @@ class EnvironmentTests(SynchronousTestCase):
             service_id=described.id,
             instance_id=f"{described.id}.1",
             ports=(10001, 10002),
+            home="/home/tester",
             sandbox="/work",
             password="secret",
         )
@@ -130,7 +131,7 @@ class EnvironmentTests(SynchronousTestCase):
     def test_waiterSaysWhoAndWhereTheInstanceIs(self):
         environment = self.environment(concurrency_level=3, cpus=0.1, mem=128, metric_group="blue")
         expected = {
-            "HOME": "/work",
+            "HOME": "/home/tester",
             "LOGNAME": "tester",
             "USER": "tester",
             "MESOS_SANDBOX": "/work",
@@ -161,6 +162,7 @@ class EnvironmentTests(SynchronousTestCase):
             service_id="a",
             instance_id="a.1",
             ports=(),
+            home="/home/tester",
             sandbox="/",
             password="",
         )
@@ -176,15 +178,32 @@ class EnvironmentTests(SynchronousTestCase):
 
 
 class ValidationTests(SynchronousTestCase):
-    def check(self, **parameters):
-        check_runs_here(service(**parameters).description, user="tester")
+    def check(self, privileged=False, **parameters):
+        check_runs_here(
+            service(**parameters).description,
+            user="tester",
+            privileged=privileged,
+            exists=lambda name: name in {"tester", "alice"},
+        )
 
     def test_aPlainServiceRuns(self):
         self.check()
+        self.check(privileged=True)
 
     def test_anotherUserIsRefused(self):
         error = self.assertRaises(ServiceForbidden, self.check, run_as_user="alice")
+        self.assertEqual(error.status, 403)
         self.assertIn("cannot run as user 'alice'", error.message)
+        self.assertIn("Leave run-as-user out", error.message)
+
+    def test_rootMayRunServicesAsAnyUserThereIs(self):
+        self.check(privileged=True, run_as_user="alice")
+        error = self.assertRaises(ServiceForbidden, self.check, privileged=True, run_as_user="bob")
+        self.assertEqual(error.message, "cannot run as user 'bob': there is no such user on this machine")
+
+    def test_aUsersNumberIsNotAName(self):
+        error = self.assertRaises(ServiceForbidden, self.check, privileged=True, run_as_user="1000")
+        self.assertIn("the user's name, not the number", error.message)
 
     def test_tlsInstancesAreRefused(self):
         for parameters in (

@@ -32,6 +32,7 @@ def instance_environment(
     service_id: str,
     instance_id: str,
     ports: Sequence[int],
+    home: str,
     sandbox: str,
     password: str,
 ) -> dict[str, str]:
@@ -39,12 +40,13 @@ def instance_environment(
     All variables of an instance. What Waiter sets wins over the description, which wins over what is inherited.
 
     @param parent: Waiter's own environment.
+    @param home: the home directory of the user whom it runs as, or what stands for it.
     @param sandbox: the instance's working directory.
     """
     given = dict(description.env)
     token = given.pop("WAITER_CONFIG_TOKEN", None)
     own = {
-        "HOME": sandbox,
+        "HOME": home,
         "LOGNAME": description.run_as_user,
         "USER": description.run_as_user,
         "MESOS_SANDBOX": sandbox,

@@ -139,5 +139,11 @@ class IRunner(Interface):
     def path(service_id: str, instance_id: str) -> Path | None:
         """The log directory of an instance that runs or has ended; C{None} if there is none."""
 
+    def cpu_share(cpus: float) -> Mapping[str, object]:
+        """By what means, and how much, an instance of so many CPUs gets of the processors when they are short."""
+
+    def state() -> Mapping[str, object]:
+        """A JSON-able description of what holds for all instances."""
+
     def close() -> None:
         """Give up what was opened. Instances that are left run on."""

@@ -49,12 +49,14 @@ class RunningProcess:
         wall: Callable[[], float],
         own: bool,
         ended: Callable[["RunningProcess"], object],
+        kill_at_once: Callable[[], object] = lambda: None,
     ) -> None:
         """
         Begin to watch the launcher, C{record.pid}, if it has one and it is alive.
 
         @param own: whether the launcher is a child of this process, which has to reap it.
         @param ended: called once, when nothing of the instance is left.
+        @param kill_at_once: kills whatever of it can be killed without being looked for.
         @raise OSError: the launcher cannot be watched.
         """
         self._reactor = reactor
@@ -67,7 +69,7 @@ class RunningProcess:
         self._own = own
         self._ended = ended
         self._census = census
-        self._termination = Termination(reactor, census, record.id, self._leader)
+        self._termination = Termination(reactor, census, record.id, self._leader, kill_at_once)
         self._terminating = False
         self._ended_alone = False
         self._over = False

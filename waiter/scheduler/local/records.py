@@ -4,12 +4,14 @@ import glob
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 
 from waiter.model.description import outside_name
+from waiter.support.users import User
 
 #: Version of the record's form; records of a newer one are not touched.
 FORMAT = 1
@@ -120,6 +122,9 @@ class InstanceDirectory:
     """
     Where the files of one instance are: C{services/<service-id>/<instance-id>} in the state directory.
 
+    They are Waiter's and readable by nobody else. An instance that runs as another user can pass through to what is its
+    own, and see nothing on the way: C{work}, C{run.sh}, its output, and C{exit}, which it may fill with any number.
+
     @ivar work: the instance's own working directory, in which Waiter keeps nothing.
     """
 
@@ -147,7 +152,7 @@ class InstanceDirectory:
 
     @property
     def exit(self) -> Path:
-        """The exit code, written by the launcher when the command has ended."""
+        """The exit code, written by the launcher when the command has ended; empty until then."""
         return self.path / "exit"
 
     @property
@@ -155,14 +160,53 @@ class InstanceDirectory:
         """The working directory of the command."""
         return self.path / "work"
 
-    def create(self) -> None:
+    def create(self, owner: User | None = None) -> None:
         """
-        Make the directories.
+        Make the directories and the empty C{exit}.
 
+        @param owner: as whom the instance will run, if not as the one who calls this.
         @raise OSError: they cannot be made.
         """
         self.path.mkdir(parents=True, mode=0o700)
+        # Against the umask: other users' instances pass through it.
+        self.path.parent.chmod(0o711)
         self.work.mkdir(mode=0o700)
+        os.close(os.open(self.exit, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        if owner is not None:
+            for path in (self.work, self.exit):
+                os.chown(path, owner.uid, owner.gid)
+            self.path.chmod(0o711)
+
+    def write_script(self, text: str, owner: User | None = None) -> None:
+        """
+        Write C{run.sh}.
+
+        @param owner: as for C{create}.
+        @raise OSError: it cannot be written.
+        """
+        descriptor = os.open(self.script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            if owner is not None:
+                os.fchown(descriptor, owner.uid, owner.gid)
+
+    @contextmanager
+    def open_output(self, owner: User | None = None) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+        """
+        The files of the standard output and error, to be appended to. They are the owner's, because programs open
+        C{/dev/stdout} and C{/dev/stderr}.
+
+        @param owner: as for C{create}.
+        @raise OSError: they cannot be made.
+        """
+        with ExitStack() as stack:
+            stdout, stderr = (
+                stack.enter_context(open(path, "ab", opener=_private)) for path in (self.stdout, self.stderr)
+            )
+            if owner is not None:
+                for file in (stdout, stderr):
+                    os.fchown(file.fileno(), owner.uid, owner.gid)
+            yield stdout, stderr
 
     def write(self, record: InstanceRecord) -> None:
         """
@@ -172,7 +216,8 @@ class InstanceDirectory:
         @raise OSError: it cannot be written.
         """
         new = self.path / "instance.json.new"
-        new.write_bytes(record.to_json())
+        with open(new, "wb", opener=_private) as file:
+            file.write(record.to_json())
         new.replace(self.record)
 
     def read(self) -> InstanceRecord:
@@ -192,8 +237,11 @@ class InstanceDirectory:
     def read_exit(self) -> int | None:
         """The exit code that the launcher wrote; C{None} if it did not."""
         try:
-            return int(self.exit.read_bytes()[:16])
-        except (OSError, ValueError):
+            with self.exit.open("rb", buffering=0) as file:
+                # The instance may have made it as long as it likes.
+                code, end, _ = file.read(16).partition(b"\n")
+            return int(code) if end and code.isdigit() else None
+        except OSError:
             return None
 
     def sync(self) -> None:
@@ -208,6 +256,10 @@ class InstanceDirectory:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def instance_directories(services: Path) -> Iterator[InstanceDirectory]:

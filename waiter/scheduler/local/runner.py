@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ from waiter.scheduler.local.environment import instance_environment, service_pas
 from waiter.scheduler.local.explanations import not_started, waits_for
 from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
 from waiter.scheduler.local.launcher import command_shell, launch, launcher_script
+from waiter.scheduler.local.limits import InstanceLimits, own_limits, shell_lines
 from waiter.scheduler.local.meter import Meter
 from waiter.scheduler.local.ports import OutOfPorts, PortLease, PortPool
 from waiter.scheduler.local.process import RunningProcess, kill_unwatched
 from waiter.scheduler.local.processes import boot_id, read_process
 from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
 from waiter.scheduler.local.retention import Retention
+from waiter.scheduler.local.shares import Shares
 from waiter.scheduler.local.takeover import Takeover
 from waiter.support.periodic import Periodic
+from waiter.support.users import User, barrier, find_user, own_user
 
 _SWEEP_SECS = 3600.0
 
@@ -50,11 +54,13 @@ class ProcessRunner:
         ports: PortPool,
         census: Census | None = None,
         retention: Retention | None = None,
-        max_processes: int | None = None,
+        limits: InstanceLimits | None = None,
+        shares: Shares | None = None,
+        user: str | None = None,
         parent_environment: Mapping[str, str] | None = None,
     ) -> None:
         """
-        @param max_processes: how many processes an instance may have.
+        @param user: who this process runs as; looked up if not given.
         @param parent_environment: what instances inherit some of; that of this process if not given.
         """
         self._reactor = reactor
@@ -65,9 +71,13 @@ class ProcessRunner:
         self._secret = secret
         self._ports = ports
         self._census = census or Census(reactor)
-        self._meter = Meter(reactor, self._census, wall=wall, max_processes=max_processes)
         self._retention = retention or Retention(reactor, wall=wall)
         self._parent_environment = os.environ if parent_environment is None else parent_environment
+        self._limits = limits or InstanceLimits()
+        self._meter = Meter(reactor, self._census, wall=wall, max_processes=self._limits.max_processes)
+        self._shares = shares or Shares(reactor, self._limits)
+        self._user = user or own_user()
+        self._home: str | None = None
         self._shell = command_shell()
         self._boot_id = ""
         self._sweeper = Periodic(reactor, _SWEEP_SECS, self._retention.sweep, name="retention")
@@ -78,6 +88,7 @@ class ProcessRunner:
 
     def start(self, service: Service) -> RunningProcess:
         """See L{IRunner}."""
+        other = self._other_user(service.description.run_as_user)
         try:
             lease = self._ports.take(service.description.ports)
         except OutOfPorts as error:
@@ -87,7 +98,7 @@ class ProcessRunner:
         instance_id = f"{service.id}.{secrets.token_hex(8)}"
         directory = InstanceDirectory(self._directory / service.id / instance_id)
         try:
-            return self._start(service, instance_id, directory, lease)
+            return self._start(service, instance_id, directory, lease, other)
         except (OSError, ValueError) as error:
             # ValueError: a text that no command line or environment can hold.
             self._ports.abandon(lease)
@@ -106,17 +117,50 @@ class ProcessRunner:
         path = self._directory / service_id / instance_id
         return path if path.is_dir() else None
 
+    def cpu_share(self, cpus: float) -> Mapping[str, object]:
+        """See L{IRunner}."""
+        return self._shares.granted(cpus)
+
+    def state(self) -> Mapping[str, object]:
+        """See L{IRunner}."""
+        return {"cpu-share": self._shares.state(), "limits": attrs.asdict(self._limits)}
+
     def close(self) -> None:
         """See L{IRunner}."""
+        self._shares.stop()
         if self._sweeper.running:
             self._sweeper.stopService()
         self._meter.stop()
 
+    def _other_user(self, name: str) -> User | None:
+        """
+        The user to run an instance as; C{None} for the one that this process runs as.
+
+        @raise CannotStart: there is no such user, or none of the instance's files would be in reach.
+        """
+        if name == self._user:
+            return None
+        try:
+            user = find_user(name)
+            where = None if user is None else barrier(user, self._directory)
+        except OSError as error:
+            raise _cannot_start(error) from error
+        if user is None:
+            raise CannotStart(f"It could not be started: there is no user '{name}' on this machine.", temporary=False)
+        if where is not None:
+            raise CannotStart(
+                f"It could not be started: user '{name}' may not pass {where}, in which the state directory is. Let other "
+                f"users pass it (chmod o+x {where}), or choose another --state-dir.",
+                temporary=False,
+            )
+        return user
+
     def _start(
-        self, service: Service, instance_id: str, directory: InstanceDirectory, lease: PortLease
+        self, service: Service, instance_id: str, directory: InstanceDirectory, lease: PortLease, other: User | None
     ) -> RunningProcess:
         description = service.description
-        directory.create()
+        directory.create(other)
+        work = str(directory.work)
         environment = instance_environment(
             description,
             parent=self._parent_environment,
@@ -124,7 +168,8 @@ class ProcessRunner:
             service_id=service.id,
             instance_id=instance_id,
             ports=lease.ports,
-            sandbox=str(directory.work),
+            home=(self._home if other is None else _existing(other.home)) or work,
+            sandbox=work,
             password=service_password(self._secret(), service.id),
         )
         record = InstanceRecord(
@@ -138,25 +183,35 @@ class ProcessRunner:
             created_at=self._wall(),
         )
         directory.write(record)
-        script = launcher_script(description.cmd, service_id=service.id, exit_path=directory.exit, shell=self._shell)
-        directory.script.write_text(script, encoding="utf-8")
-        directory.script.chmod(0o700)
-        pid = launch(directory, environment, lease.locks)
+        limits = self._limits.resources(own_limits(), shares_user=other is None and os.geteuid() != 0)
+        script = launcher_script(
+            description.cmd,
+            service_id=service.id,
+            exit_path=directory.exit,
+            shell=self._shell,
+            limits=shell_lines(limits),
+        )
+        directory.write_script(script, other)
+        launcher = launch(directory, environment, lease.locks, other)
         try:
-            launcher = read_process(pid, with_environment=False)
+            process = read_process(launcher.pid, with_environment=False)
             record = attrs.evolve(
                 record,
-                pid=pid,
+                pid=launcher.pid,
                 # A launcher that is dead already is a zombie of ours, which no later server can meet.
-                start_ticks=launcher.start_ticks if launcher else None,
+                start_ticks=process.start_ticks if process else None,
                 boot_id=self._boot_id,
             )
             directory.write(record)
+            self._shares.place(instance_id, launcher.pid, cpus=description.cpus, mem_mib=description.mem)
             running = self._follow(record, directory, lease, own=True)
         except OSError:
             # Out of disk or descriptors.
-            kill_unwatched(pid)
+            launcher.give_up()
+            kill_unwatched(launcher.pid)
+            self._shares.remove(instance_id)
             raise
+        launcher.open_gate()
         self._reactor.callInThread(directory.sync)
         return running
 
@@ -174,13 +229,17 @@ class ProcessRunner:
             wall=self._wall,
             own=own,
             ended=self._ended,
+            kill_at_once=partial(self._shares.kill, record.id),
         )
 
     def _ended(self, running: RunningProcess) -> None:
+        self._shares.remove(running.id)
         self._retention.ended(running.record, running.directory)
 
     async def _adopt(self) -> Sequence[IRunning]:
         self._boot_id = boot_id()
+        self._home = self._own_home()
+        self._shares.start()
         self._sweeper.startService()
         takeover = Takeover(
             self._reactor,
@@ -195,7 +254,17 @@ class ProcessRunner:
         return alive
 
     def _follow_again(self, record: InstanceRecord, directory: InstanceDirectory) -> RunningProcess:
+        if record.pid is not None:
+            self._shares.adopt(record.id, record.pid)
         return self._follow(record, directory, self._ports.adopt(record.ports), own=False)
+
+    def _own_home(self) -> str | None:
+        user = find_user(self._user)
+        return None if user is None else _existing(user.home)
+
+
+def _existing(home: str) -> str | None:
+    return home if Path(home).is_dir() else None
 
 
 def _cannot_start(error: Exception) -> CannotStart:

@@ -1,7 +1,6 @@
 """Runs services as processes of this machine."""
 
 import os
-import pwd
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -24,6 +23,7 @@ from waiter.scheduler.local.capacity import Capacity
 from waiter.scheduler.local.instance import Ending, LocalInstance, Phase, Probe
 from waiter.scheduler.local.interface import IRunner, IRunning
 from waiter.scheduler.local.keeper import Keeper
+from waiter.scheduler.local.limits import InstanceLimits
 from waiter.scheduler.local.machine import machine_resources
 from waiter.scheduler.local.output import entries, file_path
 from waiter.scheduler.local.ports import PortPool, lock_directory
@@ -32,6 +32,7 @@ from waiter.scheduler.local.service import LocalService
 from waiter.scheduler.local.validation import check_runs_here
 from waiter.support.ordered import IHasty
 from waiter.support.topic import Topic
+from waiter.support.users import find_user, own_user
 
 T = TypeVar("T")
 
@@ -67,9 +68,9 @@ class LocalScheduler(TwistedService):
         memory_share: float = 0.8,
         cpu_share: float = 4.0,
         machine: Resources | None = None,
-        max_processes: int | None = None,
         elsewhere: Callable[[], Resources] | None = None,
         user: str | None = None,
+        limits: InstanceLimits | None = None,
         on_stop: Literal["stop", "leave"] = "stop",
         stop_grace_secs: float = 10.0,
         runner: IRunner | None = None,
@@ -83,9 +84,9 @@ class LocalScheduler(TwistedService):
         @param memory_share: how much of the machine's memory the instances may declare together.
         @param cpu_share: how many times the machine's CPUs the instances may declare together.
         @param machine: what the machine has; looked up if not given.
-        @param max_processes: how many processes an instance may have.
         @param elsewhere: what the instances of other servers hold of the machine; looked up if not given.
         @param user: who Waiter runs as; looked up if not given.
+        @param limits: of each instance.
         @param on_stop: whether instances are stopped with the service or left running.
         @param stop_grace_secs: the most that an instance's termination grace period may be when everything stops.
         """
@@ -97,7 +98,7 @@ class LocalScheduler(TwistedService):
         self._revive = revive
         self._on_stop = on_stop
         self._stop_grace_secs = stop_grace_secs
-        self._user = user or _own_user()
+        self._user = user or own_user()
         self._capacity = Capacity(
             machine_resources() if machine is None else machine,
             cpu_share=cpu_share,
@@ -110,8 +111,9 @@ class LocalScheduler(TwistedService):
             cluster=cluster,
             wall=wall,
             secret=secret,
-            max_processes=max_processes,
             ports=PortPool(port_locks or lock_directory(), port_range, wall=wall, rest_secs=port_rest_secs),
+            limits=limits,
+            user=self._user,
         )
         self._services: dict[str, LocalService] = {}
         # Those of deleted services too, as long as something of them is left.
@@ -224,7 +226,12 @@ class LocalScheduler(TwistedService):
 
     def validate(self, description: ServiceDescription) -> None:
         """See L{IScheduler}."""
-        check_runs_here(description, user=self._user)
+        check_runs_here(
+            description,
+            user=self._user,
+            privileged=os.geteuid() == 0,
+            exists=lambda name: find_user(name) is not None,
+        )
 
     def log_entries(self, service_id: str, instance_id: str, directory: str) -> Deferred[tuple[LogEntry, ...]]:
         """See L{IScheduler}. Answers for an ended instance as long as its files are kept."""
@@ -239,7 +246,8 @@ class LocalScheduler(TwistedService):
         entry = self._services.get(service_id)
         if entry is None:
             return None
-        return Usage(cpus=entry.service.description.cpus, mem=entry.service.description.mem)
+        cpus = entry.service.description.cpus
+        return Usage(cpus=cpus, mem=entry.service.description.mem, cpu_share=self._runner.cpu_share(cpus))
 
     def measured(self, service_id: str) -> Mapping[str, Measurement]:
         """See L{IScheduler}."""
@@ -260,6 +268,7 @@ class LocalScheduler(TwistedService):
         return {
             "type": "LocalScheduler",
             "directory": str(self._directory),
+            **self._runner.state(),
             "capacity": self._capacity.state(),
             "services": {service_id: entry.state(now) for service_id, entry in sorted(self._services.items())},
         }
@@ -302,7 +311,7 @@ class LocalScheduler(TwistedService):
             raise RuntimeError(
                 "Local instances need Linux 5.3 or later: this system cannot watch processes by descriptor"
             )
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o711)
         for running in await self._runner.adopt():
             service = self._describe(running.service_id)
             if service is None and self._revive is not None:
@@ -397,11 +406,3 @@ class LocalScheduler(TwistedService):
 def _pass_on(killing: Sequence[Deferred[None]], asked: Deferred[T], answer: T) -> None:
     """Answer when all kills are done, unless whoever asked has gone away."""
     DeferredList(killing).addCallback(lambda _: None if asked.called else asked.callback(answer))
-
-
-def _own_user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        # A user without a name, as containers have.
-        return str(os.geteuid())

@@ -27,12 +27,23 @@ class Termination:
     now is never signalled.
     """
 
-    def __init__(self, reactor: Any, census: Census, instance_id: str, leader: Callable[[], int | None]) -> None:
-        """@param leader: the launcher's pid, or C{None} when it may have been used again."""
+    def __init__(
+        self,
+        reactor: Any,
+        census: Census,
+        instance_id: str,
+        leader: Callable[[], int | None],
+        kill_at_once: Callable[[], object] = lambda: None,
+    ) -> None:
+        """
+        @param leader: the launcher's pid, or C{None} when it may have been used again.
+        @param kill_at_once: kills whatever can be killed without being looked for.
+        """
         self._reactor = reactor
         self._census = census
         self._instance_id = instance_id
         self._leader = leader
+        self._kill_at_once = kill_at_once
         self._deadline = float("inf")
         self._wake: Deferred[None] | None = None
         self.found: int | None = None
@@ -55,7 +66,7 @@ class Termination:
                 return
             forced = self._reactor.seconds() >= self._deadline
             if forced:
-                self._signal_group(signal.SIGKILL)
+                self._kill_group()
             await self._signal_and_wait(present, asked, forced=forced)
 
     def hasten(self, grace_secs: float) -> None:
@@ -67,7 +78,7 @@ class Termination:
 
     def force(self) -> None:
         """Send SIGKILL to the group at once: for when there is no time to look for the others."""
-        self._signal_group(signal.SIGKILL)
+        self._kill_group()
         self.hasten(0)
 
     async def _signal_and_wait(self, present: Iterable[Process], asked: set[tuple[int, int]], *, forced: bool) -> None:
@@ -124,6 +135,10 @@ class Termination:
         wake, self._wake = self._wake, None
         if wake is not None:
             wake.callback(None)
+
+    def _kill_group(self) -> None:
+        self._kill_at_once()
+        self._signal_group(signal.SIGKILL)
 
     def _signal_group(self, number: int) -> None:
         leader = self._leader()

@@ -33,6 +33,7 @@ from waiter.discovery.collectors import RouterCollector, ServiceCollector
 from waiter.discovery.routers import StaticRouterDirectory
 from waiter.effective_settings import effective_settings
 from waiter.model.identity import Identity
+from waiter.model.resources import NOTHING
 from waiter.model.routing import RoutingState
 from waiter.reservation.ejection import EjectionRules
 from waiter.reservation.manager import ReserverManager
@@ -161,6 +162,7 @@ def assemble(
         memory_share=settings.scheduler.memory_share,
         cpu_share=settings.scheduler.cpu_share,
         limits=_instance_limits(settings.scheduler),
+        elsewhere=None if settings.scheduler.count_other_servers else lambda: NOTHING,
         on_stop=settings.scheduler.on_stop,
     )
 

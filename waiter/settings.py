@@ -118,6 +118,11 @@ class SchedulerSettings(Section):
     max_open_files: PositiveInt = Field(
         default=16384, description="How many files each process of an instance may have open, connections included."
     )
+    count_other_servers: bool = Field(
+        default=True,
+        description="Whether what instances of other Waiters on this machine were promised counts as taken. They say so in "
+        "their environments, which other users' processes can pretend if Waiter runs as root.",
+    )
     max_processes: PositiveInt = Field(
         default=512, description="How many processes an instance may have; one that has more is stopped."
     )

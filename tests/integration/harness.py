@@ -95,6 +95,8 @@ class RunningWaiter:
         command += ["--http", f"tcp:{self.port}:interface=127.0.0.1", "--state-dir", str(self.state), *self._arguments]
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("WAITER_")},
+            # Tests that run at the same time do not wait for each other's instances.
+            "WAITER_SCHEDULER_COUNT_OTHER_SERVERS": "false",
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             **self._environment,
         }

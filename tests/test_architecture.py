@@ -36,6 +36,7 @@ PURE = (
     "reservation.selection",
     "autoscaler.scaling",
     "scheduler.answer",
+    "admin.log_frames",
     "router.answers",
     "router.fields",
     "router.headers",

@@ -47,6 +47,7 @@ from waiter.router.router import Router
 from waiter.scheduler.health import HealthProbe
 from waiter.scheduler.local.environment import service_password
 from waiter.scheduler.local.limits import InstanceLimits
+from waiter.scheduler.local.rotation import LogRotation
 from waiter.scheduler.local.scheduler import LocalScheduler
 from waiter.settings import SchedulerSettings, Settings, SettingsError
 from waiter.state_directory import StateDirectory, StateDirectoryError
@@ -163,6 +164,7 @@ def assemble(
         cpu_share=settings.scheduler.cpu_share,
         limits=_instance_limits(settings.scheduler),
         elsewhere=None if settings.scheduler.count_other_servers else lambda: NOTHING,
+        log_rotation=LogRotation(max_bytes=settings.scheduler.max_log_bytes, keep=settings.scheduler.keep_logs),
         on_stop=settings.scheduler.on_stop,
     )
 

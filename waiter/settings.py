@@ -130,6 +130,13 @@ class SchedulerSettings(Section):
         default=None,
         description="The largest file in MiB that an instance may write, its output included; no bound if not given.",
     )
+    max_log_bytes: Annotated[int, Field(ge=65536)] = Field(
+        default=10485760,
+        description="Size at which the stdout or stderr file of an instance is rotated; looked at once a second.",
+    )
+    keep_logs: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=3, description="How many rotated files are kept of each, beside the one that is written to."
+    )
     health_check_timeout_ms: PositiveInt = Field(
         default=200,
         description="How long an instance may take to answer a health check; local ones get at least 5 s while they start "

@@ -19,6 +19,7 @@ from waiter.model.load import ServiceLoad
 from waiter.model.routing import InstanceCounts, RoutingState, ServiceState
 from waiter.model.service import Service
 from waiter.scheduler.interface import LogEntry
+from waiter.scheduler.local.log_reader import LogReader
 from waiter.support.topic import Topic
 from waiter.telemetry.metrics import Metrics
 
@@ -158,9 +159,13 @@ class Scheduler(MemoryScheduler):
     One with logs.
 
     @ivar directory: a real directory; its files are those of every instance.
+    @ivar complete: whether the instances have ended.
+    @ivar logged: the instances that have logs.
     """
 
     directory = None
+    complete = False
+    logged = ()
 
     def log_entries(self, service_id, instance_id, directory):
         self.calls.append(("log_entries", service_id, instance_id, directory))
@@ -178,9 +183,17 @@ class Scheduler(MemoryScheduler):
             )
         )
 
-    def log_path(self, service_id, instance_id, path):
-        self.calls.append(("log_path", service_id, instance_id, path))
-        return fail(NotFound("No such file")) if self.directory is None else succeed(str(self.directory / path))
+    def log(self, service_id, instance_id, path):
+        self.calls.append(("log", service_id, instance_id, path))
+        if self.directory is None:
+            return fail(NotFound("No such file"))
+        log = LogReader(
+            str(self.directory / path), rotated=path in {"stdout", "stderr"}, complete=lambda: self.complete
+        )
+        return succeed(log)
+
+    def logged_instances(self, service_id):
+        return succeed(tuple(self.logged))
 
 
 class Api:

@@ -5,14 +5,17 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.admin.support import Api
-from waiter.admin.log_file import FilePart, byte_range, open_regular
-from waiter.errors import NotFound
+from tests.admin.support import Api, make_service
+from waiter.admin.log_file import LogPart, byte_range
+from waiter.scheduler.interface import LoggedInstance
+from waiter.scheduler.local.log_place import LogPlace, LogState
+from waiter.scheduler.local.log_reader import LogReader
+from waiter.scheduler.local.rotation import LogRotation
 
 INSTANCE = "waiter-service-a.1"
 LISTING = f"/apps/waiter-service-a/logs?instance-id={INSTANCE}&host=127.0.0.1"
@@ -54,15 +57,58 @@ class ListingTests(WithLogs):
         answer = self.api.ask(self, page["url"].removeprefix("http://localhost:9091"))
         self.assertEqual(answer.content, b"<script>alert(1)</script>")
 
-    def test_instanceAndHostMustBeNamed(self):
+    def test_whatIsOfOneInstanceNeedsItsName(self):
         for query, message in [
             ("host=h", "Missing instance-id parameter"),
+            ("directory=work", "Missing instance-id parameter"),
             ("instance-id=&host=h", "Missing instance-id parameter"),
-            ("instance-id=i", "Missing host parameter"),
         ]:
             answer = self.api.ask(self, f"/apps/waiter-service-a/logs?{query}", headers={"accept": "application/json"})
             self.assertEqual((answer.code, answer.json["waiter-error"]["message"]), (400, message))
         self.assertEqual(self.api.scheduler.calls, [])
+
+    def test_hostIsNotNeeded(self):
+        stdout, directory = self.api.json(self, LISTING.partition("&")[0])
+        self.assertEqual(stdout["name"], "stdout")
+        self.assertEqual(directory["url"], f"http://localhost:9091{LISTING.partition('&')[0]}&directory=sub+dir")
+
+    def test_withoutAnInstanceThoseThatHaveLogsAreListed(self):
+        self.api.scheduler.logged = [
+            LoggedInstance(
+                id=INSTANCE,
+                service_id="waiter-service-a",
+                host="127.0.0.1",
+                state="failed",
+                started_at=1769860740.0,
+                ended_at=1769860800.0,
+                exit_code=3,
+                message="It is broken.",
+                log_directory="/logs",
+            )
+        ]
+        self.assertEqual(
+            self.api.json(self, "/apps/waiter-service-a/logs"),
+            [
+                {
+                    "id": INSTANCE,
+                    "service-id": "waiter-service-a",
+                    "host": "127.0.0.1",
+                    "state": "failed",
+                    "started-at": "2026-01-31T11:59:00.000Z",
+                    "ended-at": "2026-01-31T12:00:00.000Z",
+                    "exit-code": 3,
+                    "message": "It is broken.",
+                    "log-directory": "/logs",
+                    "log-url": f"http://localhost:9091{LISTING}",
+                }
+            ],
+        )
+
+    def test_aServiceWithoutLogsHasNoneAndAnUnknownOneIsNotFound(self):
+        self.assertEqual(self.api.ask(self, "/apps/waiter-service-a/logs").code, 404)
+        service = make_service()
+        self.api.catalog[service.id] = service
+        self.assertEqual(self.api.json(self, f"/apps/{service.id}/logs"), [])
 
     def test_whatTheSchedulerDoesNotHaveIsNotFound(self):
         self.api.scheduler.directory = None
@@ -72,7 +118,7 @@ class ListingTests(WithLogs):
     def test_whoMayNotManageSeesNothing(self):
         api = Api(may_manage=lambda *_: False)
         api.scheduler.directory = self.directory
-        for path in (LISTING, f"{FILES}/stdout"):
+        for path in ("/apps/waiter-service-a/logs", LISTING, f"{FILES}/stdout", f"{FILES}/stdout?follow=true"):
             answer = api.ask(self, path, headers={"accept": "application/json"})
             self.assertEqual((answer.code, answer.json["waiter-error"]["message"]), (401, "Unauthorized user alice"))
         self.assertEqual(api.scheduler.calls, [])
@@ -146,26 +192,26 @@ class FileTests(WithLogs):
         # The scheduler has looked, then the instance is quick.
         secret = self.directory.parent / f"{self.directory.name}-other"
         secret.write_text("secret")
+        found = self.api.scheduler.log
 
-        def replaced(*_):
+        def replaced(*arguments):
             (self.directory / "stdout").unlink()
             (self.directory / "stdout").symlink_to(secret)
-            return succeed(str(self.directory / "stdout"))
+            return found(*arguments)
 
-        self.api.scheduler.log_path = replaced
+        self.api.scheduler.log = replaced
         self.assertEqual(self.api.ask(self, f"{FILES}/stdout").code, 404)
 
-
-class OpenTests(WithLogs):
-    def test_regularFileIsOpenedForReading(self):
-        with open_regular(str(self.directory / "stdout")) as file:
-            self.assertEqual(file.read(3), b"012")
-
-    def test_failureLeavesNothingOpen(self):
-        before = len(list(Path("/proc/self/fd").iterdir()))
-        for name in ("sub dir", "nothing"):
-            self.assertRaises(NotFound, open_regular, str(self.directory / name))
-        self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), before)
+    def test_whileTheFileIsBeingRotated_theAnswerWaits(self):
+        place = LogPlace(self.directory / "stdout")
+        place.note(LogState(removing=5, size=10))
+        asked = self.api.begin("GET", f"{FILES}/stdout")
+        self.api.settle()
+        self.assertNoResult(asked)
+        place.note(LogState(base=0))
+        self.api.clock.advance(0.05)
+        self.api.settle()
+        self.assertEqual(self.api.read(self, asked).content, b"0123456789")
 
 
 class Receiver:
@@ -198,19 +244,32 @@ class Receiver:
         assert self.producer is None
         self.events.append("lost")
 
+    @property
+    def transport(self):
+        return self
 
-class FilePartTests(WithLogs):
+    def abortConnection(self):
+        assert self.producer is None
+        self.events.append("aborted")
+
+
+class LogPartTests(WithLogs):
     def setUp(self):
         super().setUp()
         self.clock = Clock()
         self.request = Receiver()
         self.path = self.directory / "stdout"
 
-    def part(self, length):
-        self.file = open_regular(str(self.path))
-        part = FilePart(self.clock, self.request, self.file, length)
+    def part(self, length, *, offset=0):
+        self.log = LogReader(str(self.path), rotated=True, complete=lambda: False)
+        part = LogPart(self.clock, self.request, self.log, offset, length)
         part.start()
         return part
+
+    def assert_all_released(self):
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        opened = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+        self.assertNotIn(str(self.path), opened)
 
     def test_whenTheFileGrows_noMoreThanAnnouncedIsSent(self):
         self.part(10)
@@ -218,16 +277,14 @@ class FilePartTests(WithLogs):
             growing.write(b"more")
         self.clock.pump([0] * 5)
         self.assertEqual((self.request.written, self.request.events), ([b"0123456789"], ["finished"]))
-        self.assertTrue(self.file.closed)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_all_released()
 
     def test_whenTheFileIsCutOff_theConnectionIsLost(self):
         self.part(10)
         self.path.write_bytes(b"01")
         self.clock.pump([0] * 5)
         self.assertEqual((self.request.written, self.request.events), ([b"01"], ["lost"]))
-        self.assertTrue(self.file.closed)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_all_released()
 
     def test_whenTheClientIsSlow_nothingIsReadAhead(self):
         self.path.write_bytes(bytes(200_000))
@@ -246,10 +303,47 @@ class FilePartTests(WithLogs):
         part = self.part(200_000)
         self.request.write = lambda _: self.request.gone.errback(ConnectionDone())
         self.clock.advance(0)
-        self.assertTrue(self.file.closed)
         part.resumeProducing()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_all_released()
         self.assertEqual(self.request.events, [])
+
+    def test_whenTheFileIsRotatedMeanwhile_whatWasAnnouncedIsSent(self):
+        content = os.urandom(300_000)
+        self.path.write_bytes(content)
+        part = self.part(250_000, offset=1000)
+        self.request.write = lambda data: (self.request.written.append(data), part.pauseProducing())
+        self.clock.advance(0)
+        with self.path.open("ab") as growing:
+            growing.write(b"more")
+        LogRotation(max_bytes=100_000, keep=5).rotate(LogPlace(self.path))
+        for _ in range(5):
+            part.resumeProducing()
+            self.clock.advance(0)
+        self.assertLess(self.path.stat().st_size, 110_000)
+        self.assertEqual(b"".join(self.request.written), content[1000:251_000])
+        self.assertEqual(self.request.events, ["finished"])
+
+    def test_whenWhatWasAnnouncedIsNotKept_theConnectionIsLost(self):
+        self.path.write_bytes(os.urandom(300_000))
+        part = self.part(300_000)
+        self.request.write = lambda data: (self.request.written.append(data), part.pauseProducing())
+        self.clock.advance(0)
+        LogRotation(max_bytes=100_000, keep=0).rotate(LogPlace(self.path))
+        part.resumeProducing()
+        self.clock.advance(0)
+        self.assertEqual((len(self.request.written), self.request.events), (1, ["lost"]))
+        self.assert_all_released()
+
+    def test_whenTheClientTakesNothing_itIsCutOff(self):
+        self.path.write_bytes(bytes(200_000))
+        part = self.part(200_000)
+        self.request.write = lambda data: (self.request.written.append(data), part.pauseProducing())
+        self.clock.advance(0)
+        self.clock.pump([1] * 59)
+        self.assertEqual(self.request.events, [])
+        self.clock.pump([1] * 20)
+        self.assertEqual((len(self.request.written), self.request.events), (1, ["aborted"]))
+        self.assert_all_released()
 
 
 class ByteRangeTests(SynchronousTestCase):

@@ -1,7 +1,6 @@
 """What every scheduler does, whatever runs its instances."""
 
 import json
-from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -9,7 +8,7 @@ from zope.interface.verify import verifyObject
 
 from waiter.errors import NotFound, ServiceNotFound, WaiterError
 from waiter.model.instance import Flag, Instance
-from waiter.scheduler.interface import IScheduler, Signal
+from waiter.scheduler.interface import IScheduler, LogExtent, Signal
 
 #: Longer than anything here takes, shorter than trial's own limit.
 PATIENCE_SECS = 30
@@ -237,8 +236,21 @@ class SchedulerContract(SchedulerTools):
         (instance,) = await self.healthy(service)
         entries = {each.name: each for each in await self.scheduler.log_entries(service.id, instance.id, "")}
         self.assertEqual({entries[name].type for name in ("stdout", "stderr")}, {"file"})
-        path = await self.scheduler.log_path(service.id, instance.id, "stdout")
-        self.assertEqual(Path(path).stat().st_size, entries["stdout"].size)
+        log = await self.scheduler.log(service.id, instance.id, "stdout")
+        self.addCleanup(log.close)
+        self.assertEqual(log.extent(), LogExtent(oldest=0, first=0, end=entries["stdout"].size))
+        self.assertEqual(log.complete(), False)
+
+    async def test_theInstancesThatHaveLogsAreNamed(self):
+        service = self.working("a")
+        self.assertEqual(await self.scheduler.logged_instances(service.id), ())
+        await self.scheduler.create(service)
+        (instance,) = await self.healthy(service)
+        (logged,) = await self.scheduler.logged_instances(service.id)
+        self.assertEqual(
+            (logged.id, logged.service_id, logged.host, logged.state, logged.ended_at),
+            (instance.id, service.id, instance.host, "running", None),
+        )
 
     async def test_logsThatAreNotThereAreNotFound(self):
         service = self.working("a")
@@ -251,6 +263,6 @@ class SchedulerContract(SchedulerTools):
             (service.id, instance.id, "../../../../../etc/passwd"),
         ):
             with self.assertRaises(NotFound):
-                await self.scheduler.log_path(service_id, instance_id, path)
+                await self.scheduler.log(service_id, instance_id, path)
             with self.assertRaises(NotFound):
                 await self.scheduler.log_entries(service_id, instance_id, path)

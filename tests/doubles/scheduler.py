@@ -12,7 +12,17 @@ from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag, Instance
 from waiter.model.resources import Shortage
 from waiter.model.service import Service, ServiceInstances, ServiceRecord
-from waiter.scheduler.interface import DeleteResult, IScheduler, KillResult, LogEntry, Measurement, Signal, Usage
+from waiter.scheduler.interface import (
+    DeleteResult,
+    ILog,
+    IScheduler,
+    KillResult,
+    LogEntry,
+    LoggedInstance,
+    Measurement,
+    Signal,
+    Usage,
+)
 
 
 @attrs.define(kw_only=True)
@@ -206,8 +216,11 @@ class MemoryScheduler(TwistedService):
     def log_entries(self, service_id: str, instance_id: str, directory: str) -> Deferred[tuple[LogEntry, ...]]:
         return fail(NotFound("This scheduler keeps no logs."))
 
-    def log_path(self, service_id: str, instance_id: str, path: str) -> Deferred[str]:
+    def log(self, service_id: str, instance_id: str, path: str) -> Deferred[ILog]:
         return fail(NotFound("This scheduler keeps no logs."))
+
+    def logged_instances(self, service_id: str) -> Deferred[tuple[LoggedInstance, ...]]:
+        return succeed(())
 
     def usage(self, service_id: str) -> Usage | None:
         held = self._services.get(service_id)

@@ -1,21 +1,16 @@
 """One file that an instance wrote, as it is served."""
 
-import os
 import re
-import stat
-from pathlib import Path
-from typing import BinaryIO
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
-from twisted.web.http import PARTIAL_CONTENT, REQUESTED_RANGE_NOT_SATISFIABLE
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.http import NOT_FOUND, PARTIAL_CONTENT, REQUESTED_RANGE_NOT_SATISFIABLE
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
-from zope.interface import implementer
 
+from waiter.admin.log_sender import CHUNK, SOON_SECS, LogSender
 from waiter.errors import NotFound
+from waiter.scheduler.interface import ILog, LogExtent
 
-_CHUNK = 64 * 1024
-_NO_FILE = "There is no such file."
 _RANGE = re.compile(rb"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
 # More digits than any file has bytes.
 _MAX_DIGITS = 18
@@ -25,19 +20,17 @@ class LogFile(Resource):
     """
     A file, or the part of it that C{Range} asks for.
 
-    It is only ever text: what an instance wrote must not become a page of Waiter's. The file may grow or be cut off while
-    it is sent: what is announced is what its size was at the beginning.
+    It is only ever text: what an instance wrote must not become a page of Waiter's. The file may grow, be rotated or be cut
+    off while it is sent: what is announced is what it was at the beginning, and what is sent is that, or less and then the
+    connection breaks.
     """
 
     isLeaf = True
 
-    def __init__(self, clock: IReactorTime, path: str) -> None:
-        """
-        @param path: absolute, without symbolic links.
-        """
+    def __init__(self, clock: IReactorTime, log: ILog) -> None:
         super().__init__()
         self._clock = clock
-        self._path = path
+        self._log = log
 
     def render_GET(self, request: Request) -> int:
         """
@@ -45,12 +38,37 @@ class LogFile(Resource):
 
         @raise NotFound: there is no such regular file there (any more).
         """
-        file = open_regular(self._path)
-        size = os.fstat(file.fileno()).st_size
-        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        request.setHeader(b"content-disposition", b"inline")
-        request.setHeader(b"content-security-policy", b"sandbox; default-src 'none'; frame-ancestors 'none'")
+        extent = self._log.extent()
+        if extent is None:
+            self._wait(request)
+        else:
+            self._answer(request, extent)
+        return NOT_DONE_YET
+
+    def _wait(self, request: Request) -> None:
+        """Look again soon: just now it is being rotated."""
+        looking = self._clock.callLater(SOON_SECS, self._look_again, request)
+
+        def gone(_: object) -> None:
+            if looking.active():
+                looking.cancel()
+                self._log.close()
+
+        request.notifyFinish().addErrback(gone)
+
+    def _look_again(self, request: Request) -> None:
+        try:
+            self.render_GET(request)
+        except NotFound as error:
+            self._log.close()
+            request.setResponseCode(NOT_FOUND)
+            request.write(f"{error}\n".encode())
+            request.finish()
+
+    def _answer(self, request: Request, extent: LogExtent) -> None:
+        only_text(request)
         request.setHeader(b"accept-ranges", b"bytes")
+        size = extent.end - extent.first
         start, end = 0, size
         wanted = byte_range(request.getHeader(b"range"), size)
         if wanted is not None:
@@ -63,32 +81,18 @@ class LogFile(Resource):
                 request.setHeader(b"content-range", b"bytes %d-%d/%d" % (start, end - 1, size))
         request.setHeader(b"content-length", b"%d" % (end - start))
         if request.method == b"HEAD" or start >= end:
-            file.close()
+            self._log.close()
             request.write(b"")
             request.finish()
         else:
-            file.seek(start)
-            FilePart(self._clock, request, file, end - start).start()
-        return NOT_DONE_YET
+            LogPart(self._clock, request, self._log, extent.first + start, end - start).start()
 
 
-def open_regular(path: str) -> BinaryIO:
-    """
-    Open a file for reading, unless it is not what C{path} says: the program that wrote the logs can replace any of them,
-    between the check and now, by a link to a file of somebody else or by a pipe that never ends.
-
-    @param path: absolute, without symbolic links.
-    @raise NotFound: there is no such regular file.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError):
-        raise NotFound(_NO_FILE) from None
-    opened = str(Path(f"/proc/self/fd/{descriptor}").readlink())
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode) or opened != path:
-        os.close(descriptor)
-        raise NotFound(_NO_FILE)
-    return os.fdopen(descriptor, "rb", buffering=0)
+def only_text(request: Request) -> None:
+    """Say that the answer is text, and nothing that a browser could run."""
+    request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+    request.setHeader(b"content-disposition", b"inline")
+    request.setHeader(b"content-security-policy", b"sandbox; default-src 'none'; frame-ancestors 'none'")
 
 
 def byte_range(header: bytes | None, size: int) -> tuple[int, int] | None:
@@ -112,65 +116,29 @@ def byte_range(header: bytes | None, size: int) -> tuple[int, int] | None:
     return None
 
 
-@implementer(IPushProducer)
-class FilePart:
-    """Sends some bytes of a file, as fast as the client takes them."""
+class LogPart(LogSender):
+    """Sends some bytes of a log."""
 
-    def __init__(self, clock: IReactorTime, request: Request, file: BinaryIO, length: int) -> None:
-        """
-        @param file: unbuffered, at the first byte to be sent.
-        """
-        self._clock = clock
-        self._request = request
-        self._file = file
+    def __init__(self, clock: IReactorTime, request: Request, log: ILog, offset: int, length: int) -> None:
+        """@param offset: of the first byte, in the log."""
+        super().__init__(clock, request, log)
+        self._offset = offset
         self._left = length
-        self._next: IDelayedCall | None = None
-        self._paused = False
 
-    def start(self) -> None:
-        """Begin to send; ends the request."""
-        self._request.notifyFinish().addBoth(lambda _: self.stopProducing())
-        self._request.registerProducer(self, True)
-        self.resumeProducing()
-
-    def resumeProducing(self) -> None:
-        """Go on."""
-        self._paused = False
-        if self._next is None and not self._file.closed:
-            self._next = self._clock.callLater(0, self._send)
-
-    def pauseProducing(self) -> None:
-        """Send nothing for now."""
-        self._paused = True
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
-
-    def stopProducing(self) -> None:
-        """Let go of the file: all is sent, or the client has gone."""
-        self.pauseProducing()
-        self._file.close()
-
-    def _send(self) -> None:
-        self._next = None
-        try:
-            data = self._file.read(min(_CHUNK, self._left))
-        except OSError:
-            data = b""
+    def send_some(self) -> float | None:
+        """See L{LogSender}."""
+        found = self.log.read(self._offset, min(CHUNK, self._left))
+        if found is None:
+            return SOON_SECS
+        offset, data = found
+        if offset != self._offset or not data:
+            # It was cut off.
+            self.break_off()
+            return None
+        self._offset += len(data)
         self._left -= len(data)
-        if data:
-            # This may pause or stop us.
-            self._request.write(data)
-        if self._file.closed:
-            return
-        if not data:
-            # It was cut off: the client must not take the next answer on this connection for the rest of this one.
-            self._request.unregisterProducer()
-            self._request.loseConnection()
-            self.stopProducing()
-        elif self._left == 0:
-            self._request.unregisterProducer()
-            self._request.finish()
-            self.stopProducing()
-        elif not self._paused:
-            self.resumeProducing()
+        self.request.write(data)
+        if self._left or self._over:
+            return 0
+        self.finish()
+        return None

@@ -30,7 +30,7 @@ def service_routes(parts: Parts) -> Routes:
     routes.add("/apps", area.list)
     routes.add("/apps/<service_id>", area.show)
     routes.add("/apps/<service_id>", area.delete, methods=("DELETE",))
-    routes.add("/apps/<service_id>/logs", logs.directory)
+    routes.add("/apps/<service_id>/logs", logs.listing)
     routes.add("/apps/<service_id>/logs/<instance_id>/<path:path>", logs.file)
     return routes
 

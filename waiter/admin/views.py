@@ -142,9 +142,11 @@ def instance_view(
     return view
 
 
-def logs_url(base_url: str, service_id: str, instance_id: str, host: str, directory: str = "") -> str:
+def logs_url(base_url: str, service_id: str, instance_id: str, host: str | None, directory: str = "") -> str:
     """Where the log files of an instance are listed."""
-    query = {"instance-id": instance_id, "host": host}
+    query = {"instance-id": instance_id}
+    if host:
+        query["host"] = host
     if directory:
         query["directory"] = directory
     return f"{base_url}/apps/{service_id}/logs?{urlencode(query)}"

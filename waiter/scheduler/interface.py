@@ -94,6 +94,75 @@ class LogEntry:
     path: str
 
 
+@attrs.frozen(kw_only=True)
+class LoggedInstance:
+    """
+    An instance whose files are there.
+
+    @ivar state: C{running}, C{failed}, C{killed} or C{finished}.
+    @ivar started_at: seconds since the epoch.
+    @ivar ended_at: the same; C{None} as long as something of it runs.
+    @ivar exit_code: C{None} while it runs and when it is not known.
+    @ivar message: why it failed, in words for a user.
+    """
+
+    id: str
+    service_id: str
+    host: str
+    state: str
+    started_at: float
+    log_directory: str
+    ended_at: float | None = None
+    exit_code: int | None = None
+    message: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class LogExtent:
+    """
+    Some offsets of a log.
+
+    @ivar oldest: of the oldest byte that is kept anywhere.
+    @ivar first: of the first byte of the file itself.
+    @ivar end: of the next byte that will be written.
+    """
+
+    oldest: int
+    first: int
+    end: int
+
+
+class ILog(Interface):
+    """
+    A file that an instance writes, or wrote, to.
+
+    Bytes are named by their offset in all that was ever written to it, also when the oldest of it are not kept any more.
+    """
+
+    def extent() -> LogExtent | None:
+        """
+        How far it reaches; C{None} if that cannot be said at this moment: ask again soon.
+
+        @raise waiter.errors.NotFound: the file is not there any more.
+        """
+
+    def read(offset: int, most: int) -> tuple[int, bytes] | None:
+        """
+        Some bytes from C{offset} on; none if there are no more yet. What may be read is in memory, mostly: this does not
+        take long.
+
+        @return: C{offset}, or a later one if what was there is not kept any more, or an earlier one if the file was emptied
+            by the instance, and the bytes; C{None} if it cannot be read at this moment: ask again soon.
+        @raise waiter.errors.NotFound: the file is not there any more.
+        """
+
+    def complete() -> bool:
+        """Whether nothing more will be written."""
+
+    def close() -> None:
+        """Give up what was opened by reading. Must be called after the last read; may be called again."""
+
+
 class IScheduler(Interface):
     """
     Runs the instances of services.
@@ -156,12 +225,15 @@ class IScheduler(Interface):
         @raise waiter.errors.NotFound: (in the Deferred) no such service, instance or directory.
         """
 
-    def log_path(service_id: str, instance_id: str, path: str) -> Deferred[str]:
+    def log(service_id: str, instance_id: str, path: str) -> Deferred[ILog]:
         """
-        The absolute path of one log file on this machine.
+        One log file, to be read while it grows. Opens nothing yet.
 
         @raise waiter.errors.NotFound: (in the Deferred) no such file, or it is outside the log directory.
         """
+
+    def logged_instances(service_id: str) -> Deferred[tuple[LoggedInstance, ...]]:
+        """The instances of a service whose files are there, latest first; none if the service is not known."""
 
     def usage(service_id: str) -> Usage | None:
         """What one instance of the service is granted; C{None} if the service is not known."""

@@ -136,8 +136,11 @@ class IRunner(Interface):
     def elsewhere() -> Resources:
         """What the instances of other servers of this machine were promised, as far as they say."""
 
-    def path(service_id: str, instance_id: str) -> Path | None:
-        """The log directory of an instance that runs or has ended; C{None} if there is none."""
+    def path(service_id: str, instance_id: str | None = None) -> Path | None:
+        """
+        The log directory of an instance that runs or has ended, or the directory that those of all instances of a service
+        are in; C{None} if there is none.
+        """
 
     def cpu_share(cpus: float) -> Mapping[str, object]:
         """By what means, and how much, an instance of so many CPUs gets of the processors when they are short."""

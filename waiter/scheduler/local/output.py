@@ -5,6 +5,7 @@ from pathlib import Path
 
 from waiter.errors import NotFound
 from waiter.scheduler.interface import LogEntry
+from waiter.scheduler.local.log_place import LogPlace
 from waiter.scheduler.local.records import InstanceDirectory
 
 _LINES = 10
@@ -12,15 +13,27 @@ _TAIL_BYTES = 4096
 
 
 def last_lines(path: Path, *, lines: int = _LINES) -> tuple[str, ...]:
-    """The last non-empty lines of a file, of those at most that its last 4 KiB hold; none if it cannot be read."""
+    """
+    The last non-empty lines of a file, of those at most that its last 4 KiB hold; none if it cannot be read. If the file
+    has just been rotated, what was moved away from its beginning counts.
+    """
+    place = LogPlace(path)
+    text = b""
+    # The copy comes between the two only for moments, when the live file has been cut and it has no number yet.
+    for piece in (place.live, place.copy, place.old(1)):
+        text = _tail(piece, _TAIL_BYTES - len(text)) + text
+        if len(text) >= _TAIL_BYTES:
+            break
+    return tuple(line.rstrip() for line in text.decode("utf-8", "replace").splitlines() if line.strip())[-lines:]
+
+
+def _tail(path: Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
+            file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+            return file.read(most)
     except OSError:
-        return ()
-    return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-lines:]
+        return b""
 
 
 def last_output(directory: InstanceDirectory) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from waiter.model.resources import Resources
@@ -19,18 +20,20 @@ from waiter.scheduler.local.explanations import not_started, waits_for
 from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
 from waiter.scheduler.local.launcher import command_shell, launch, launcher_script
 from waiter.scheduler.local.limits import InstanceLimits, own_limits, shell_lines
+from waiter.scheduler.local.log_keeper import LogKeeper
 from waiter.scheduler.local.meter import Meter
 from waiter.scheduler.local.ports import OutOfPorts, PortLease, PortPool
 from waiter.scheduler.local.process import RunningProcess, kill_unwatched
 from waiter.scheduler.local.processes import boot_id, read_process
-from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
+from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord, instance_directories
 from waiter.scheduler.local.retention import Retention
+from waiter.scheduler.local.rotation import LogRotation
 from waiter.scheduler.local.shares import Shares
 from waiter.scheduler.local.takeover import Takeover
 from waiter.support.periodic import Periodic
 from waiter.support.users import User, barrier, find_user, own_user
 
-_SWEEP_SECS = 3600.0
+_SWEEP_SECS = 600.0
 
 
 @implementer(IRunner)
@@ -57,6 +60,7 @@ class ProcessRunner:
         limits: InstanceLimits | None = None,
         shares: Shares | None = None,
         user: str | None = None,
+        rotation: LogRotation | None = None,
         parent_environment: Mapping[str, str] | None = None,
     ) -> None:
         """
@@ -72,6 +76,7 @@ class ProcessRunner:
         self._ports = ports
         self._census = census or Census(reactor)
         self._retention = retention or Retention(reactor, wall=wall)
+        self._logs = LogKeeper(reactor, rotation or LogRotation())
         self._parent_environment = os.environ if parent_environment is None else parent_environment
         self._limits = limits or InstanceLimits()
         self._meter = Meter(reactor, self._census, wall=wall, max_processes=self._limits.max_processes)
@@ -109,12 +114,13 @@ class ProcessRunner:
         """See L{IRunner}."""
         return self._meter.elsewhere
 
-    def path(self, service_id: str, instance_id: str) -> Path | None:
+    def path(self, service_id: str, instance_id: str | None = None) -> Path | None:
         """See L{IRunner}."""
-        for name in (service_id, instance_id):
+        names = (service_id,) if instance_id is None else (service_id, instance_id)
+        for name in names:
             if not name or name.startswith(".") or "/" in name or "\0" in name:
                 return None
-        path = self._directory / service_id / instance_id
+        path = self._directory.joinpath(*names)
         return path if path.is_dir() else None
 
     def cpu_share(self, cpus: float) -> Mapping[str, object]:
@@ -128,6 +134,8 @@ class ProcessRunner:
     def close(self) -> None:
         """See L{IRunner}."""
         self._shares.stop()
+        self._logs.stop()
+        self._retention.stop()
         if self._sweeper.running:
             self._sweeper.stopService()
         self._meter.stop()
@@ -218,7 +226,7 @@ class ProcessRunner:
     def _follow(
         self, record: InstanceRecord, directory: InstanceDirectory, lease: PortLease, *, own: bool
     ) -> RunningProcess:
-        return RunningProcess(
+        running = RunningProcess(
             self._reactor,
             record,
             directory,
@@ -231,9 +239,12 @@ class ProcessRunner:
             ended=self._ended,
             kill_at_once=partial(self._shares.kill, record.id),
         )
+        self._logs.add(directory)
+        return running
 
     def _ended(self, running: RunningProcess) -> None:
         self._shares.remove(running.id)
+        self._logs.remove(running.directory)
         self._retention.ended(running.record, running.directory)
 
     async def _adopt(self) -> Sequence[IRunning]:
@@ -241,6 +252,10 @@ class ProcessRunner:
         self._home = self._own_home()
         self._shares.start()
         self._sweeper.startService()
+        await deferToThreadPool(
+            self._reactor, self._reactor.getThreadPool(), self._logs.recover, instance_directories(self._directory)
+        )
+        self._logs.start()
         takeover = Takeover(
             self._reactor,
             self._directory,

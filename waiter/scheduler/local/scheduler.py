@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred, DeferredList, execute, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -18,15 +17,26 @@ from waiter.model.description import ServiceDescription
 from waiter.model.instance import Instance
 from waiter.model.resources import Resources
 from waiter.model.service import Service, ServiceInstances, ServiceRecord
-from waiter.scheduler.interface import DeleteResult, IScheduler, KillResult, LogEntry, Measurement, Signal, Usage
+from waiter.scheduler.interface import (
+    DeleteResult,
+    ILog,
+    IScheduler,
+    KillResult,
+    LogEntry,
+    LoggedInstance,
+    Measurement,
+    Signal,
+    Usage,
+)
 from waiter.scheduler.local.capacity import Capacity
 from waiter.scheduler.local.instance import Ending, LocalInstance, Phase, Probe
 from waiter.scheduler.local.interface import IRunner, IRunning
 from waiter.scheduler.local.keeper import Keeper
 from waiter.scheduler.local.limits import InstanceLimits
+from waiter.scheduler.local.logs import LocalLogs
 from waiter.scheduler.local.machine import machine_resources
-from waiter.scheduler.local.output import entries, file_path
 from waiter.scheduler.local.ports import PortPool, lock_directory
+from waiter.scheduler.local.rotation import LogRotation
 from waiter.scheduler.local.runner import ProcessRunner
 from waiter.scheduler.local.service import LocalService
 from waiter.scheduler.local.validation import check_runs_here
@@ -71,6 +81,7 @@ class LocalScheduler(TwistedService):
         elsewhere: Callable[[], Resources] | None = None,
         user: str | None = None,
         limits: InstanceLimits | None = None,
+        log_rotation: LogRotation | None = None,
         on_stop: Literal["stop", "leave"] = "stop",
         stop_grace_secs: float = 10.0,
         runner: IRunner | None = None,
@@ -87,6 +98,7 @@ class LocalScheduler(TwistedService):
         @param elsewhere: what the instances of other servers hold of the machine; looked up if not given.
         @param user: who Waiter runs as; looked up if not given.
         @param limits: of each instance.
+        @param log_rotation: how much of what instances write is kept; the default amounts if not given.
         @param on_stop: whether instances are stopped with the service or left running.
         @param stop_grace_secs: the most that an instance's termination grace period may be when everything stops.
         """
@@ -114,10 +126,12 @@ class LocalScheduler(TwistedService):
             ports=PortPool(port_locks or lock_directory(), port_range, wall=wall, rest_secs=port_rest_secs),
             limits=limits,
             user=self._user,
+            rotation=log_rotation,
         )
         self._services: dict[str, LocalService] = {}
         # Those of deleted services too, as long as something of them is left.
         self._instances: dict[str, LocalInstance] = {}
+        self._logs = LocalLogs(reactor, self._runner, self._instances)
         self._changes: Topic[None] = Topic()
         self._publishing: IDelayedCall | None = None
         self._keeper = Keeper(
@@ -234,12 +248,16 @@ class LocalScheduler(TwistedService):
         )
 
     def log_entries(self, service_id: str, instance_id: str, directory: str) -> Deferred[tuple[LogEntry, ...]]:
-        """See L{IScheduler}. Answers for an ended instance as long as its files are kept."""
-        return self._in_thread(entries, self._runner.path(service_id, instance_id), directory)
+        """See L{IScheduler}."""
+        return self._logs.entries(service_id, instance_id, directory)
 
-    def log_path(self, service_id: str, instance_id: str, path: str) -> Deferred[str]:
-        """See L{IScheduler}. Answers for an ended instance as long as its files are kept."""
-        return self._in_thread(file_path, self._runner.path(service_id, instance_id), path)
+    def log(self, service_id: str, instance_id: str, path: str) -> Deferred[ILog]:
+        """See L{IScheduler}."""
+        return self._logs.log(service_id, instance_id, path)
+
+    def logged_instances(self, service_id: str) -> Deferred[tuple[LoggedInstance, ...]]:
+        """See L{IScheduler}."""
+        return self._logs.instances(service_id)
 
     def usage(self, service_id: str) -> Usage | None:
         """See L{IScheduler}."""
@@ -390,9 +408,6 @@ class LocalScheduler(TwistedService):
         self._runner.close()
         self._services.clear()
         self._instances.clear()
-
-    def _in_thread(self, what: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), what, *arguments)
 
     def _publish(self) -> None:
         if self._publishing is None and self.running:

@@ -179,7 +179,7 @@ class FakeRunner:
     def elsewhere(self):
         return self.others
 
-    def path(self, service_id, instance_id):
+    def path(self, service_id, instance_id=None):
         return Path("/nowhere") if any(each.id == instance_id for each in self.started) else None
 
     def cpu_share(self, cpus):

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from waiter.errors import NotFound
 from waiter.model.frozen import FrozenDict
+from waiter.scheduler.local import retention
 from waiter.scheduler.local.census import Census, ProcessTable
 from waiter.scheduler.local.output import entries, file_path, last_lines, last_output
 from waiter.scheduler.local.pidfd import PidWatch
@@ -247,6 +248,16 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual([len(line) for line in last_lines(path)], [4096])
         self.assertEqual(last_lines(self.root / "nothing"), ())
 
+    def test_theLastLinesGoOnInWhatWasRotated(self):
+        path = self.root / "log"
+        path.with_name("log.1").write_text("".join(f"{number}\n" for number in range(2000)) + "begins ")
+        path.write_text("here\nlast\n")
+        self.assertEqual(last_lines(path, lines=3), ("1999", "begins here", "last"))
+        # Between the cut and the new name of what was cut off.
+        path.with_name("log.1").rename(path.with_name("log.new"))
+        path.with_name("log.1").write_text("older\n")
+        self.assertEqual(last_lines(path, lines=3), ("1999", "begins here", "last"))
+
     def test_aDirectoryIsListedByName(self):
         listed = entries(self.root, "")
         self.assertEqual(
@@ -290,6 +301,7 @@ class RetentionTests(SynchronousTestCase):
         service, _ = name.split(".")
         directory = InstanceDirectory(self.services / service / name)
         directory.create()
+        directory.record.write_text("")
         self.retention.ended(
             attrs.evolve(RECORD, id=name, service_id=service, failed=failed, ended_at=self.now), directory
         )
@@ -303,6 +315,44 @@ class RetentionTests(SynchronousTestCase):
             self.end(f"a.f{number}", failed=True)
         self.end("b.0")
         self.assertEqual(self.kept(), ["a.2", "a.3", "a.f2", "a.f3", "b.0"])
+
+    def test_workingDirectoriesGoEarlierThanTheRest(self):
+        self.retention = Retention(Inline(), wall=lambda: self.now, keep=2, keep_secs=1e9)
+        self.end("a.0")
+        self.end("a.1", failed=True)
+        (self.services / "a" / "a.0" / "work" / "deep").mkdir()
+        for now, left in ((3600, ["a.0", "a.1"]), (3601, ["a.1"]), (24 * 3600, ["a.1"]), (24 * 3600 + 1, [])):
+            self.now = now
+            self.retention.sweep()
+            self.assertEqual(sorted(path.parent.name for path in self.services.glob("*/*/work")), left, now)
+        self.assertEqual(self.kept(), ["a.0", "a.1"])
+
+    def test_directoriesAreDeletedOneAfterTheOther(self):
+        waiting = []
+        reactor = Clock()
+        reactor.callInThread = lambda f, *args: waiting.append(lambda: f(*args))
+        self.retention = Retention(reactor, wall=lambda: self.now, keep=1, keep_secs=100)
+        for number in range(4):
+            self.end(f"a.{number}")
+        self.assertEqual((len(waiting), len(self.kept())), (1, 4))
+        waiting.pop()()
+        self.assertEqual(self.kept(), ["a.3"])
+        self.end("a.4")
+        self.assertEqual(len(waiting), 1)
+
+    def test_whatIsNotDeletedBeforeTheEndIsNoInstanceAnyMore(self):
+        directories = []
+
+        def stop_at_once(path):
+            directories.append(path)
+            self.retention.stop()
+            return False
+
+        self.patch(retention, "remove_tree", stop_at_once)
+        for number in range(4):
+            self.end(f"a.{number}")
+        self.assertEqual([path.name for path in directories], ["a.0"])
+        self.assertEqual((self.services / "a" / "a.0" / "instance.json").exists(), False)
 
     def test_nothingIsKeptForever(self):
         self.end("a.0")

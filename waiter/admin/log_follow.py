@@ -12,7 +12,7 @@ from waiter.admin.log_frames import Frames, last_lines_at
 from waiter.admin.log_sender import CHUNK, SOON_SECS, LogSender
 from waiter.scheduler.interface import ILog, LogExtent
 
-#: How often to look whether the log has grown: that costs some 20 microseconds, and only while somebody follows it.
+#: How often to look whether the log has grown: that costs some 40 microseconds, and only while somebody follows it.
 LOOK_SECS = 0.25
 #: How long a stream of events may be silent.
 SILENCE_SECS = 15.0

@@ -18,6 +18,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_namespace_packages(include=["waiter", "waiter.*"]), "twisted.plugins"],
     package_data={"waiter": ["py.typed"]},
+    entry_points={"console_scripts": ["waiter-instances=waiter.instances:run"]},
     # Waiter is one importable folder plus plugin files that twistd reads from disk.
     zip_safe=False,
     install_requires=[

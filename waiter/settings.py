@@ -14,6 +14,7 @@ from waiter.model.description import outside_name
 from waiter.support.users import own_user
 
 ENVIRONMENT_PREFIX = "WAITER_"
+SETTINGS_VARIABLE = "WAITER_SETTINGS"
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -240,6 +241,12 @@ class Settings(Section):
         return Path(home) / "waiter" / self.cluster.name
 
 
+def settings_path(option: str | None, environment: Mapping[str, str]) -> Path | None:
+    """The settings file: what the command line says, or else the environment; C{None} if there is none."""
+    path = option or environment.get(SETTINGS_VARIABLE)
+    return Path(path) if path else None
+
+
 def read_settings(
     *,
     path: Path | None = None,
@@ -295,7 +302,7 @@ def _apply_environment(tables: dict[str, Any], environment: Mapping[str, str]) -
     names = environment_names()
     unknown = []
     for variable, text in sorted(environment.items()):
-        if not variable.startswith(ENVIRONMENT_PREFIX):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == SETTINGS_VARIABLE:
             continue
         path = names.get(variable)
         if path is None:

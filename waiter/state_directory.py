@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
 
 from twisted.application.service import Service
@@ -10,10 +11,78 @@ from twisted.application.service import Service
 FORMAT = 1
 
 _SECRET_BYTES = 32
+_LOCK = "lock"
+_LOOK_SECS = 0.05
 
 
 class StateDirectoryError(Exception):
     """The state directory cannot be used; the text says why and what to do."""
+
+
+class StateDirectoryInUse(StateDirectoryError):
+    """
+    Another process holds it.
+
+    @ivar holder: its process id, as it says.
+    """
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(
+            f"{path} is in use by another Waiter (process {holder}). "
+            "Stop that one, or give this one another --state-dir."
+        )
+        self.holder = holder
+
+
+def lock_state_directory(path: Path) -> int:
+    """
+    Take a state directory for this process alone, until the descriptor is closed.
+
+    @raise StateDirectoryInUse: another has it.
+    @raise OSError: its lock cannot be opened.
+    """
+    lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _flock(lock)
+    except BlockingIOError:
+        holder = _holder(lock)
+        os.close(lock)
+        raise StateDirectoryInUse(path, holder) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def state_directory_holder(path: Path) -> str | None:
+    """
+    The process id of who holds a state directory now; C{None} if nobody does.
+
+    @raise OSError: its lock cannot be opened.
+    """
+    try:
+        lock = os.open(path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(lock)
+    finally:
+        os.close(lock)
+    return None
+
+
+def _flock(lock: int) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # Somebody may only be looking whether it is held, which takes no time.
+        time.sleep(_LOOK_SECS)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _holder(lock: int) -> str:
+    return os.pread(lock, 100, 0).decode(errors="replace").strip() or "unknown"
 
 
 class StateDirectory(Service):
@@ -73,7 +142,7 @@ class StateDirectory(Service):
             return
         try:
             self._make()
-            self._take_lock()
+            self._lock = lock_state_directory(self.path)
             self._check_format()
             self._secret = self._read_secret()
             self._hide()
@@ -124,21 +193,6 @@ class StateDirectory(Service):
         self.services.mkdir(exist_ok=True, mode=0o711)
         for directory in (self.path, self.services):
             directory.chmod(0o711 if self._passable else 0o700)
-
-    def _take_lock(self) -> None:
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 100, 0).decode(errors="replace").strip()
-            os.close(lock)
-            raise StateDirectoryError(
-                f"{self.path} is in use by another Waiter (process {holder or 'unknown'}). "
-                "Stop that one, or give this one another --state-dir."
-            ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        self._lock = lock
 
     def _check_format(self) -> None:
         path = self.path / "format"

@@ -2,13 +2,12 @@
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 from twisted.application.service import IService
 from twisted.python import usage
 
-from waiter.settings import Settings, SettingsError, read_settings
+from waiter.settings import Settings, SettingsError, read_settings, settings_path
 from waiter.support.reactors import install_fast_reactor
 from waiter.support.signals import hear_again
 from waiter.version import __version__
@@ -53,13 +52,10 @@ class Options(usage.Options):
 
         @raise usage.UsageError: they do not hold.
         """
-        environment = dict(os.environ)
-        path = self["settings"] or environment.pop("WAITER_SETTINGS", None)
-        environment.pop("WAITER_SETTINGS", None)
         try:
             self.settings, self.unknown_variables = read_settings(
-                path=Path(path) if path else None,
-                environment=environment,
+                path=settings_path(self["settings"], os.environ),
+                environment=os.environ,
                 http=self.http,
                 state_dir=self["state-dir"],
             )

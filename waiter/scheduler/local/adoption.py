@@ -35,6 +35,11 @@ class Finding:
     directory: InstanceDirectory
     record: InstanceRecord
     verdict: Verdict
+    half_written: bool = False
+
+    def launcher(self, everything: Snapshot) -> int | None:
+        """The launcher's pid, if it lives."""
+        return self.record.pid if _launcher(self.record, everything) is not None else None
 
 
 def judge(record: InstanceRecord, everything: Snapshot, boot_id: str) -> tuple[Verdict, InstanceRecord]:
@@ -83,7 +88,7 @@ def judge_all(
             if record.pid in taken:
                 verdict = Verdict.DEAD
             taken.add(record.pid)
-        findings.append(Finding(directory=directory, record=record, verdict=verdict))
+        findings.append(Finding(directory=directory, record=record, verdict=verdict, half_written=before.pid is None))
     return findings
 
 

@@ -32,7 +32,7 @@ STRAY = Entry(
     finding=None,
     pid=None,
     processes=1,
-    memory_mib=None,
+    memory_mib=0.5,
 )
 
 
@@ -75,7 +75,7 @@ class CommandLineTests(SynchronousTestCase):
             [
                 ["STATE", "SERVER", "PID", "PORTS", "AGE", "MEMORY", "INSTANCE"],
                 ["running", "-", "4711", "10007,10008", "2", "h", "12.3", "MiB", "waiter-service-a.1"],
-                ["no-record", "-", "-", "-", "-", "-", "waiter-service-b.2"],
+                ["no-record", "-", "-", "-", "-", "0.5", "MiB", "waiter-service-b.2"],
             ],
         )
 

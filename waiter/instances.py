@@ -209,7 +209,7 @@ def _facts(place: Place, entry: Entry, now: float) -> dict[str, Any]:
         "age-secs": None if entry.started_at is None else round(max(0.0, now - entry.started_at), 3),
         "cmd": entry.command,
         "instance-id": entry.id,
-        "memory-mib": None if entry.memory_mib is None else round(entry.memory_mib, 1),
+        "memory-mib": round(entry.memory_mib, 1),
         "pid": entry.pid,
         "ports": list(entry.ports),
         "processes": entry.processes,
@@ -227,7 +227,7 @@ def _row(place: Place, entry: Entry, now: float) -> tuple[str, ...]:
         "-" if entry.pid is None else str(entry.pid),
         ",".join(map(str, entry.ports)) or "-",
         "-" if entry.started_at is None else _age(now - entry.started_at),
-        "-" if entry.memory_mib is None else f"{entry.memory_mib:.1f} MiB",
+        f"{entry.memory_mib:.1f} MiB",
         entry.id,
     )
 

@@ -208,6 +208,8 @@ class ReviveTests(CatalogTestCase):
         revived = catalog.revive(described.id, dict(described.core))
         self.assertEqual((revived.id, revived.core), (described.id, described.core))
         self.assertIs(catalog.get(described.id), revived)
+        self.assertIs(catalog.services[described.id], revived)
+        self.assertEqual(catalog._revived, {})
         self.assertEqual(self.started().get(described.id).core, described.core)
 
     def test_whenItIsMoreThanMayBeAskedForToday_itIsKnownButNotStored(self):

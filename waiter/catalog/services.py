@@ -190,6 +190,7 @@ class ServiceCatalog(TwistedService):
     def _stored(self, _: int, service: Service, at: float) -> Service:
         self._remembering.pop(service.id, None)
         self._uses.wrote(service.id, at)
+        self._revived.pop(service.id, None)
         self._services[service.id] = service
         return service
 

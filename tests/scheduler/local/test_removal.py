@@ -12,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.scheduler.local.world import PORTS, World
 from tests.scheduler.servers import SERVER, program
+from waiter.scheduler.local.census import Census
 from waiter.scheduler.local.inventory import State, inventory
 from waiter.scheduler.local.ports import PortPool
-from waiter.scheduler.local.processes import Census, read_process, snapshot
+from waiter.scheduler.local.processes import read_process, snapshot
 from waiter.scheduler.local.records import InstanceDirectory
 from waiter.scheduler.local.removal import Removal, grace_secs_of
 

@@ -1,17 +1,15 @@
 """The instances of a state directory for somebody who looks from outside. Reads a lot, and waits for it."""
 
-from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
 import attrs
-import psutil
 
 from waiter.scheduler.local.adoption import Finding, Verdict
-from waiter.scheduler.local.processes import Process, Snapshot, boot_id, members, snapshot
+from waiter.scheduler.local.footprint import MIB
+from waiter.scheduler.local.processes import Snapshot, boot_id, members, snapshot
 from waiter.scheduler.local.survey import survey
-
-_MIB = 1024 * 1024
+from waiter.scheduler.local.usage import exact_bytes
 
 
 class State(str, Enum):
@@ -35,7 +33,7 @@ class Entry:
 
     @ivar finding: what its record says; C{None} where there is none that may be judged.
     @ivar pid: its launcher; C{None} if that is dead or not known.
-    @ivar memory_mib: the sum of its processes' proportional shares; C{None} if that may not be read.
+    @ivar memory_mib: of its processes, as the server measures it.
     @ivar command: of its service; C{None} if not known.
     """
 
@@ -47,7 +45,7 @@ class Entry:
     ports: tuple[int, ...] = ()
     started_at: float | None = None
     processes: int
-    memory_mib: float | None
+    memory_mib: float
     command: str | None = None
 
 
@@ -88,7 +86,7 @@ def _recorded(finding: Finding, everything: Snapshot) -> Entry | None:
         ports=record.ports,
         started_at=record.created_at,
         processes=len(present),
-        memory_mib=_memory_mib(present),
+        memory_mib=exact_bytes(present) / MIB,
         command=command if isinstance(command, str) else None,
     )
 
@@ -102,17 +100,5 @@ def _unrecorded(instance_id: str, state: State, everything: Snapshot) -> Entry:
         finding=None,
         pid=None,
         processes=len(present),
-        memory_mib=_memory_mib(present),
+        memory_mib=exact_bytes(present) / MIB,
     )
-
-
-def _memory_mib(processes: Iterable[Process]) -> float | None:
-    total = 0
-    for process in processes:
-        try:
-            total += psutil.Process(process.pid).memory_full_info().pss
-        except psutil.NoSuchProcess:
-            continue
-        except psutil.Error:
-            return None
-    return total / _MIB

@@ -7,10 +7,11 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.defer import TimeoutError as TookTooLong
 
 from waiter.model.description import ServiceDescription
+from waiter.scheduler.local.census import Census
 from waiter.scheduler.local.inventory import Entry
+from waiter.scheduler.local.meter import Meter
 from waiter.scheduler.local.ports import PortPool
 from waiter.scheduler.local.process import RunningProcess
-from waiter.scheduler.local.processes import Census
 from waiter.scheduler.local.termination import Termination
 
 #: How long after SIGKILL something may take to be gone.
@@ -40,6 +41,8 @@ class Removal:
         self._wall = wall
         self._patience_secs = patience_secs
         self._census = Census(reactor)
+        # It is never started: nobody wants to know what they use.
+        self._meter = Meter(reactor, self._census, wall=wall)
 
     async def end(self, entries: Sequence[Entry], *, force: bool) -> dict[str, str]:
         """
@@ -78,6 +81,7 @@ class Removal:
             lease=self._ports.adopt(record.ports),
             ports=self._ports,
             census=self._census,
+            meter=self._meter,
             wall=self._wall,
             own=False,
             ended=lambda _: None,

@@ -175,6 +175,8 @@ class MeterTests(SynchronousTestCase):
         self.clock.advance(INTERVAL_SECS)
         self.assertEqual(self.excesses, [Excess(mem_mib=101.0, processes=1, most_mem_mib=100.0)])
         self.assertEqual(self.excesses[0].flag, Flag.MEMORY_LIMIT_EXCEEDED)
+        self.assertEqual(self.census.asked, ["glance", "glance", "take"])
+        self.assertEqual(self.exact_asked, [[10], [20], [10]])
         self.clock.pump([INTERVAL_SECS] * 3)
         self.assertEqual(len(self.excesses), 1)
 

@@ -45,9 +45,14 @@ class _Followed:
 
 @attrs.frozen
 class _Question:
+    """
+    @ivar known: the processes that C{before} is of, when it is only asked whether these are still all.
+    """
+
     leader: int | None
     before: Footprint | None
     limit: int | None
+    known: frozenset[tuple[int, int]] | None
 
 
 @attrs.frozen
@@ -184,7 +189,7 @@ class Meter:
         suspects = {name: each for name, each in self._followed.items() if self._excess(each)}
         if not suspects:
             return
-        self._see(await self._ask(await self._census.take(), suspects, exactly=True))
+        self._see(await self._ask(await self._census.take(), suspects, again=True))
         for name, followed in suspects.items():
             excess = self._excess(followed)
             exceeded = followed.exceeded
@@ -204,9 +209,9 @@ class Meter:
             return Excess(mem_mib=footprint.memory / MIB, processes=footprint.processes, most_processes=most)
         return None
 
-    async def _ask(self, everything: Snapshot, followed: Mapping[str, _Followed], *, exactly: bool = False) -> _Answer:
+    async def _ask(self, everything: Snapshot, followed: Mapping[str, _Followed], *, again: bool = False) -> _Answer:
         questions = {
-            name: _Question(leader=each.leader(), before=None if exactly else each.footprint, limit=each.limit)
+            name: _Question(each.leader(), each.footprint, each.limit, _names(each.processes) if again else None)
             for name, each in followed.items()
         }
         asked: Deferred[_Answer] = deferToThreadPool(
@@ -230,11 +235,14 @@ class Meter:
         return _Answer(seen, others)
 
     def _weigh(self, processes: Collection[Process], question: _Question) -> Footprint | None:
+        if question.known is not None and question.known == _names(processes):
+            # The large ones take long to ask.
+            return question.before
         sizes = self._resident(processes)
         if not sizes:
             return None
         now = self._reactor.seconds()
-        if question.before is not None:
+        if question.before is not None and question.known is None:
             later = question.before.grown(processes=len(sizes), resident=sum(sizes), now=now)
             if not later.outdated(now, question.limit):
                 return later
@@ -263,3 +271,8 @@ class Meter:
         self._kills = (self._kills[1], self._kernel_kills())
         others = [promised for name, promised in answer.others.items() if name not in self._forgotten]
         self.elsewhere = sum(others, NOTHING)
+
+
+def _names(processes: Collection[Process]) -> frozenset[tuple[int, int]]:
+    """What names each process for ever."""
+    return frozenset((process.pid, process.start_ticks) for process in processes)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import subprocess
 import sys
 
@@ -205,6 +206,25 @@ class UsageTests(SynchronousTestCase):
         self.assertGreater(sum(resident_bytes(both)), 100 * MIB)
         self.assertGreater(exact_bytes(both), 50 * MIB)
         self.assertLess(exact_bytes(both), 75 * MIB)
+
+    def test_aProcessThatHasNoMemoryOfItsOwnYetDoesNotCount(self):
+        # What vfork makes of a process until it runs another program; here it waits for a signal for ever.
+        parent = self.child(
+            "import ctypes, signal; taken = b'x' * (50 << 20); stack = mmap.mmap(-1, 1 << 20)\n"
+            "top = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + len(stack); libc = ctypes.CDLL(None)\n"
+            "libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]\n"
+            "CLONE_VM = 0x100; pause = ctypes.cast(libc.pause, ctypes.c_void_p)\n"
+            "print(libc.clone(pause, top, CLONE_VM | signal.SIGCHLD, None), end='')"
+        )
+        child = read_process(int(self.said))
+        self.addCleanup(os.kill, child.pid, signal.SIGKILL)
+        self.assertTrue(usage.same_memory(child.pid, parent.pid))
+        self.assertGreater(sum(resident_bytes([parent, child])), 100 * MIB)
+        self.assertLess(exact_bytes([parent, child]), 75 * MIB)
+
+    def test_aProcessOfAnUnknownKindOfMachineHasItsOwnMemory(self):
+        self.patch(usage, "_KCMP", {})
+        self.assertFalse(usage.same_memory(os.getpid(), os.getpid()))
 
     def test_aProcessThatMayNotBeAskedCountsWithoutWhatItShares(self):
         large = self.child("taken = b'x' * (50 << 20)")

@@ -24,10 +24,10 @@ def footprint(**values):
 
 class FootprintTests(SynchronousTestCase):
     @given(st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10**12))
-    def test_theGuessIsNeverNegativeAndNeverMoreThanWhatIsResident(self, resident, exact, exact_resident):
+    def test_theGuessIsNeverNegativeAndExactWhenNothingChanged(self, resident, exact, exact_resident):
         guess = footprint(resident=resident, exact=exact, exact_resident=exact_resident).memory
         self.assertGreaterEqual(guess, 0)
-        self.assertLessEqual(guess, resident)
+        self.assertEqual(footprint(resident=resident, exact=exact, exact_resident=resident).memory, exact)
 
     def test_theGuessGrowsWithWhatIsResident(self):
         self.assertEqual(footprint().memory, 60 * MIB)
@@ -118,6 +118,7 @@ class MeterTests(SynchronousTestCase):
         self.sizes = {}
         self.shared = {}
         self.exact_asked = []
+        self.resident_asked = []
         self.kills = 5
         self.excesses = []
         self.meter = Meter(
@@ -125,21 +126,25 @@ class MeterTests(SynchronousTestCase):
             self.census,
             wall=lambda: 1000 + self.clock.seconds(),
             max_processes=3,
-            resident=lambda processes: [self.sizes[each.pid] * MIB for each in processes if each.pid in self.sizes],
+            resident=self.resident,
             exact=self.exact,
             kernel_kills=lambda: self.kills,
         )
         self.addCleanup(self.meter.stop)
+
+    def resident(self, processes):
+        self.resident_asked.append(sorted(each.pid for each in processes))
+        return [self.sizes[each.pid] * MIB for each in processes if each.pid in self.sizes]
 
     def exact(self, processes):
         self.exact_asked.append(sorted(each.pid for each in processes))
         return sum((self.sizes.get(each.pid, 0) - self.shared.get(each.pid, 0)) * MIB for each in processes)
 
     def follow(self, name="a.1", pid=10, mem=100, size=30):
-        """Follow an instance whose launcher is C{pid}."""
+        """Follow an instance with a process C{pid}; its launcher, which is left out here, has that number and 1000."""
         self.census.processes = {**self.census.processes, pid: process(pid, name)}
         self.sizes[pid] = size
-        self.meter.follow(name, lambda: pid)
+        self.meter.follow(name, lambda: pid + 1000)
         self.meter.limit(name, mem, self.excesses.append)
 
     def test_whatIsNotMeasuredYetIsUnknown(self):
@@ -159,6 +164,17 @@ class MeterTests(SynchronousTestCase):
         self.clock.advance(INTERVAL_SECS)
         self.assertEqual(self.meter.measured("a.1").measured_at, 1001.0)
         self.assertEqual(self.exact_asked, [[10, 11, 12]])
+
+    def test_theLauncherCountsButIsNotLookedAtEachTime(self):
+        self.follow()
+        self.census.processes[1010] = process(1010, "a.1")
+        self.sizes[1010] = 1
+        self.meter.start()
+        self.clock.advance(INTERVAL_SECS)
+        measured = self.meter.measured("a.1")
+        self.assertEqual((measured.memory_mib, measured.processes), (31.0, 2))
+        self.assertEqual(self.resident_asked, [[10], [10]])
+        self.assertEqual(self.exact_asked, [[10, 1010]])
 
     def test_anInstanceWithoutProcessesKeepsItsLastNumbers(self):
         self.follow()

@@ -18,8 +18,8 @@ class Footprint:
     """
     What an instance was seen to use.
 
-    Resident memory is cheap to learn, but counts what processes share once for each of them. The exact number, which counts
-    it once, is dear.
+    Resident memory is cheap to learn, but counts what processes share once for each of them, and that of the launcher is
+    left out. The exact number, which counts everything once, is dear.
 
     @ivar processes: how many there are.
     @ivar resident: the sum of their resident memory, in bytes.
@@ -41,11 +41,19 @@ class Footprint:
     @property
     def memory(self) -> int:
         """The best guess at the exact number now, in bytes."""
-        return max(0, min(self.resident, self.exact + self.resident - self.exact_resident))
+        return max(0, self.exact + self.resident - self.exact_resident)
 
     def grown(self, *, processes: int, resident: int, now: float) -> "Footprint":
         """The same instance later, with the exact number still to be learnt."""
-        return attrs.evolve(self, processes=processes, resident=resident, at=now)
+        return Footprint(
+            processes=processes,
+            resident=resident,
+            at=now,
+            exact=self.exact,
+            exact_resident=self.exact_resident,
+            exact_at=self.exact_at,
+            exact_secs=self.exact_secs,
+        )
 
     def outdated(self, now: float, limit: int | None) -> bool:
         """Whether the exact number should be learnt anew, for C{limit} may be exceeded or it has changed visibly."""

@@ -1,7 +1,7 @@
 """What runs on this machine, and which of it belongs to an instance."""
 
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -106,27 +106,37 @@ def all_members(everything: Snapshot, leaders: Mapping[str, int | None]) -> dict
     @param leaders: the launcher's pid for each instance's id, as long as that number cannot mean another process; else
         C{None}.
     """
-    own = os.getpid()
     led = {leader: instance_id for instance_id, leader in leaders.items() if leader is not None}
     found: dict[str, dict[int, Process]] = {instance_id: {} for instance_id in leaders}
     children: dict[int, list[Process]] = {}
-    for process in everything.values():
-        children.setdefault(process.parent, []).append(process)
-        for instance_id in {process.instance_id, led.get(process.group), led.get(process.session)}:
-            if instance_id in found:
-                found[instance_id][process.pid] = process
+    for pid, process in everything.items():
+        siblings = children.get(process.parent)
+        if siblings is None:
+            children[process.parent] = [process]
+        else:
+            siblings.append(process)
+        for instance_id in (led.get(process.session), led.get(process.group), process.instance_id):
+            if instance_id is not None and instance_id in found:
+                found[instance_id][pid] = process
     for instance_id, leader in leaders.items():
-        belonging = found[instance_id]
-        ahead = list(belonging)
-        if leader is not None:
-            ahead.append(leader)
-        while ahead:
-            for child in children.get(ahead.pop(), ()):
-                if child.pid not in belonging:
-                    belonging[child.pid] = child
-                    ahead.append(child.pid)
+        _add_descendants(found[instance_id], leader, children)
+    own = os.getpid()
+    for belonging in found.values():
         belonging.pop(own, None)
     return {instance_id: list(belonging.values()) for instance_id, belonging in found.items()}
+
+
+def _add_descendants(
+    belonging: dict[int, Process], leader: int | None, children: Mapping[int, Sequence[Process]]
+) -> None:
+    ahead = [pid for pid in belonging if pid in children]
+    if leader is not None and leader not in belonging:
+        ahead.append(leader)
+    while ahead:
+        for child in children.get(ahead.pop(), ()):
+            if child.pid not in belonging:
+                belonging[child.pid] = child
+                ahead.append(child.pid)
 
 
 def read_file(path: str) -> bytes:

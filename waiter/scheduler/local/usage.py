@@ -1,12 +1,19 @@
 """What the kernel says of the memory of processes."""
 
+import ctypes
 import os
+import platform
 from collections.abc import Collection
 
 from waiter.scheduler.local.processes import Process, read_file
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _VM_COUNTERS = "/proc/vmstat"
+
+# The kernel can tell whether two processes have the same memory, but neither Python nor libc has a function for it.
+_KCMP = {"x86_64": 312, "aarch64": 272, "riscv64": 272, "loongarch64": 272, "ppc64le": 354, "s390x": 343}
+_KCMP_VM = 1
+_libc = ctypes.CDLL(None)
 
 
 def resident_bytes(processes: Collection[Process]) -> list[int]:
@@ -26,11 +33,27 @@ def resident_bytes(processes: Collection[Process]) -> list[int]:
 def exact_bytes(processes: Collection[Process]) -> int:
     """
     The memory of processes together (PSS): what some of them share, and files they have mapped, counts once; what they
-    share with others counts in part. Takes from 50 µs for a small process to 100 ms for tens of GiB.
+    share with others counts in part. A process that has only just been started from a large one, and has not yet turned
+    into another program, has the memory of that one: it does not count. Takes from 50 µs for a small process to 100 ms for tens of GiB.
 
     Of a process that may not be asked - it runs as another user, and Waiter not as root - what it shares does not count.
     """
-    return sum(_exact_bytes(process.pid) for process in processes)
+    present = {process.pid for process in processes}
+    return sum(
+        _exact_bytes(process.pid)
+        for process in processes
+        if process.parent not in present or not same_memory(process.pid, process.parent)
+    )
+
+
+def same_memory(pid: int, other: int) -> bool:
+    """
+    Whether two processes work in the same memory, as they do after C{vfork} until the new one runs its own program.
+
+    C{False} where the kernel does not say.
+    """
+    number = _KCMP.get(platform.machine())
+    return number is not None and _libc.syscall(number, pid, other, _KCMP_VM, 0, 0) == 0
 
 
 def out_of_memory_kills() -> int | None:

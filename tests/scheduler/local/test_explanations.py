@@ -5,7 +5,15 @@ import errno
 from twisted.trial.unittest import SynchronousTestCase
 
 from waiter.scheduler.health import answered, unanswered
-from waiter.scheduler.local.explanations import exited, never_passed, no_longer_healthy, waits_for, with_lack_of_room
+from waiter.scheduler.local.explanations import (
+    exceeded,
+    exited,
+    never_passed,
+    no_longer_healthy,
+    waits_for,
+    with_lack_of_room,
+)
+from waiter.scheduler.local.interface import Excess
 from waiter.scheduler.local.listening import ListeningSocket
 
 URL = "http://127.0.0.1:14321/status"
@@ -35,6 +43,23 @@ class ExitTests(SynchronousTestCase):
         self.assertIn("exit code 139 (ended by SIGSEGV)", crashed.fact)
         self.assertIn("Its last output may tell why", crashed.advice)
         self.assertIn("exit code 255 ", exited(255, age_secs=1, was_healthy=True).fact)
+
+    def test_whenTheKernelKilledForLackOfMemoryThatIsSaidOfWhatWasKilled(self):
+        for code in (137, None):
+            killed = exited(code, age_secs=1, was_healthy=True, kernel_kills=True)
+            self.assertIn("the kernel killed a process for lack of memory: most likely this one", killed.fact)
+            self.assertIn("mem", killed.advice)
+        for code in (0, 1, 127, 143):
+            self.assertNotIn("kernel", exited(code, age_secs=1, was_healthy=True, kernel_kills=True).fact)
+
+    def test_whoExceedsALimitIsToldWhatItUsedAndWhatItMay(self):
+        alone = exceeded(Excess(mem_mib=130.4, processes=1, most_mem_mib=64))
+        self.assertEqual(alone.fact, "Its process used 130 MiB of memory, and mem allows 64 MiB, so it was killed.")
+        self.assertIn("x-waiter-mem", alone.advice)
+        self.assertIn("Its 3 processes together", exceeded(Excess(mem_mib=130, processes=3, most_mem_mib=64)).fact)
+        many = exceeded(Excess(mem_mib=10, processes=21, most_processes=20))
+        self.assertEqual(many.fact, "It had 21 processes, and an instance may have 20, so it was killed.")
+        self.assertIn("max-processes", many.advice)
 
     def test_aCommandThatGoesToTheBackgroundIsToldToStay(self):
         self.assertIn("foreground", exited(0, age_secs=1, was_healthy=False).advice)

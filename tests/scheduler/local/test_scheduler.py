@@ -12,8 +12,8 @@ from tests.scheduler.local.fakes import HEALTHY, NOT_FOUND, REFUSED, FakeProbe, 
 from waiter.errors import ServiceForbidden, ServiceNotFound, ShuttingDown
 from waiter.model.instance import Flag, Instance
 from waiter.model.resources import Resources, Shortage
-from waiter.scheduler.interface import IScheduler, Signal
-from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
+from waiter.scheduler.interface import IScheduler, Measurement, Signal
+from waiter.scheduler.local.interface import CannotStart, Excess, IRunner, IRunning
 from waiter.scheduler.local.listening import ListeningSocket
 from waiter.scheduler.local.scheduler import LocalScheduler
 
@@ -346,6 +346,42 @@ class FailingTests(SchedulerCase):
         (failed,) = self.look(described)[1].failed
         self.assertIn("The disk is full: 3 KiB are free.", failed.message)
         self.assertIn("Make room", failed.advice)
+
+    def test_anInstanceThatExceedsItsMemoryIsEndedByForceAndReplaced(self):
+        described = self.create(mem=100, termination_grace_period_secs=300)
+        self.settle()
+        first = self.runner.started[0]
+        self.assertEqual(first.mem, 100)
+        first.lack = "The disk is full"
+        first.exceed(Excess(mem_mib=120, processes=2, most_mem_mib=100))
+        self.assertEqual(first.graces, [0])
+        (failed,) = self.look(described)[1].failed
+        self.assertEqual((failed.status, failed.flags), ("Failed", {Flag.MEMORY_LIMIT_EXCEEDED}))
+        self.assertIn("used 120 MiB", failed.message)
+        # The reason is known for certain.
+        self.assertNotIn("disk", failed.message)
+        self.assertTrue(first.noted["failed"])
+        self.settle(1)
+        self.assertEqual(self.healthy(described), [True])
+
+    def test_anInstanceThatIsEndingAlreadyExceedsNothing(self):
+        described = self.create()
+        self.settle()
+        self.runner.lingers = self.runner.started[0].lingers = True
+        (instance,) = self.look(described)[1].active
+        self.scheduler.kill(instance)
+        self.runner.started[0].exceed(Excess(mem_mib=120, processes=2, most_processes=1))
+        self.assertEqual(self.look(described)[1].failed, ())
+
+    def test_whatInstancesUseIsTold(self):
+        described = self.create()
+        self.assertEqual(self.scheduler.measured(described.id), {})
+        self.assertEqual(self.scheduler.measured("waiter-service-unknown"), {})
+        (running,) = self.runner.started
+        running.measurement = Measurement(memory_mib=12.34, processes=2, measured_at=1000.0)
+        self.assertEqual(self.scheduler.measured(described.id), {running.id: running.measurement})
+        state = self.scheduler.state()["services"][described.id]
+        self.assertEqual(state["measured"], {running.id: {"memory-mib": 12.3, "processes": 2}})
 
     def test_aGracePeriodOfZeroNeverEnds(self):
         self.probe.result = REFUSED

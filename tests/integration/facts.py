@@ -17,12 +17,14 @@ class Facts:
 
     @ivar records: what every C{instance.json} says, by the name of its directory.
     @ivar carriers: the live processes that say they belong to an instance of the state directory, by its id.
-    @ivar bare: instance directories without a record.
+    @ivar bare: the names of instance directories without a record.
+    @ivar spoilt: the names of those with one that says nothing.
     """
 
     records: dict
     carriers: dict
-    bare: tuple
+    bare: frozenset
+    spoilt: frozenset
 
     @property
     def open(self):
@@ -56,13 +58,15 @@ def look(state):
     """Look at a state directory and at the machine."""
     # The processes first: what is started meanwhile has its record before its process.
     carriers = carriers_under(state)
-    records, bare = {}, []
+    records, bare, spoilt = {}, set(), set()
     for directory in state.glob("services/*/*"):
         try:
             records[directory.name] = json.loads((directory / "instance.json").read_bytes())
         except FileNotFoundError:
-            bare.append(directory)
-    return Facts(records, carriers, tuple(bare))
+            bare.add(directory.name)
+        except ValueError:
+            spoilt.add(directory.name)
+    return Facts(records, carriers, frozenset(bare), frozenset(spoilt))
 
 
 def carriers_under(state):

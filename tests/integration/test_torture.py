@@ -183,7 +183,7 @@ class TortureTests(TestCase):
             self.assertEqual((await self.delete(name)).code, 200)
         await until(self.remains, lambda remains: remains == {})
         self.assertEqual(zombies_of(self.waiter.pid), [])
-        self.assertEqual(look(self.state).bare, ())
+        self.assertEqual(look(self.state).bare, frozenset())
         self.assertEqual(await self.waiter.stop(signal.SIGINT), -signal.SIGINT)
         self.assertNotIn("Traceback", self.waiter.output)
 

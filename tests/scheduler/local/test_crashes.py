@@ -40,7 +40,8 @@ def count(event, arguments):
 
 def serve(flow):
     # Not earlier: a reactor does not live through a fork.
-        from tests.scheduler.local.world import World
+    from twisted.internet import reactor
+    from tests.scheduler.local.world import World
     world = World()
     world.directory, world.known = Path(place), {}
     service = world.service()

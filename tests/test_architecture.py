@@ -39,6 +39,7 @@ PURE = (
     "admin.log_frames",
     "router.answers",
     "router.fields",
+    "router.frames",
     "router.headers",
     "router.retries",
     "catalog.headers",

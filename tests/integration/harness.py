@@ -27,6 +27,11 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def python_path():
+    """A PATH on which C{python3} is the interpreter that runs the tests."""
+    return f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+
+
 def service_headers(cmd=HTTP_SERVER, **parameters):
     """The headers that describe a service; parameters are given as C{concurrency_level=2}."""
     described = {"cmd": cmd, "version": "v1", "cpus": 0.1, "mem": 64, "health_check_url": "/", **parameters}

@@ -2,14 +2,11 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
-from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
-from websockets.sync.client import connect
 
-from tests.integration.harness import RunningWaiter, service_headers
+from tests.integration.harness import RunningWaiter, python_path, service_headers
 
 HERE = Path(__file__).parent.absolute()
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -47,7 +44,7 @@ class RealServicesTests(TestCase):
             health_check_url="/length",
             concurrency_level=2,
             mem=256,
-            env_PATH=_python_path(),
+            env_PATH=python_path(),
         )
         body = bytes(range(256)) * 4096
         echoed = await waiter.request("/echo", method="POST", headers=headers, data=body)
@@ -86,27 +83,3 @@ class RealServicesTests(TestCase):
 
     if NGINX is None:
         test_nginx.skip = "nginx is not installed"
-
-    async def test_webSocket(self):
-        """A WebSocket echo server gets and returns text, a mebibyte of bytes and pings."""
-        waiter = await RunningWaiter(self).start()
-        headers = service_headers(
-            f"exec python3 {HERE}/websocket_echo.py $PORT0", health_check_url="/health", env_PATH=_python_path()
-        )
-        await deferToThread(self._talk, waiter.port, {name: values[0] for name, values in headers.items()})
-
-    def _talk(self, port, headers):
-        blob = bytes(range(256)) * 4096
-        with connect(
-            f"ws://127.0.0.1:{port}/echo", additional_headers=headers, max_size=None, open_timeout=60
-        ) as client:
-            client.send("hello")
-            self.assertEqual(client.recv(timeout=20), "hello")
-            client.send(blob)
-            self.assertEqual(client.recv(timeout=20), blob)
-            self.assertTrue(client.ping().wait(20))
-
-
-def _python_path():
-    """A PATH on which C{python3} is the interpreter that runs the tests."""
-    return f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"

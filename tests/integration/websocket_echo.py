@@ -1,7 +1,13 @@
-"""A WebSocket server for tests: sends back what it gets; answers GET /health."""
+"""
+A WebSocket server for tests: sends back what it gets, in the pieces it gets; answers GET /health.
+
+It writes to its output with what code a connection was closed. At C{/dying} the first message kills it in the middle of a
+frame.
+"""
 
 import asyncio
 import http
+import os
 import sys
 
 from websockets.asyncio.server import serve
@@ -14,12 +20,28 @@ def health(connection, request):
 
 
 async def echo(connection):
+    if connection.request.path == "/dying":
+        await connection.recv()
+        connection.transport.write(b"\x82\x7f" + (2**20).to_bytes(8, "big") + b"half of it")
+        os._exit(1)
+    if connection.request.path == "/pieces":
+        while True:
+            await connection.send([piece async for piece in connection.recv_streaming()])
     async for message in connection:
         await connection.send(message)
 
 
+async def handle(connection):
+    try:
+        await echo(connection)
+    finally:
+        await connection.wait_closed()
+        sys.stdout.write(f"closed with {connection.close_code}\n")
+        sys.stdout.flush()
+
+
 async def main():
-    async with serve(echo, "127.0.0.1", int(sys.argv[1]), process_request=health, max_size=None) as server:
+    async with serve(handle, "127.0.0.1", int(sys.argv[1]), process_request=health, max_size=None) as server:
         await server.serve_forever()
 
 

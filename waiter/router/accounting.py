@@ -69,11 +69,14 @@ def log_entry(exchange: "Exchange", now: float, wall: float) -> RequestRecord:
         if exchange.leased_at is not None:
             record.get_instance_latency_ns = int((exchange.leased_at - started_at) * 1e9)
     status = exchange.status
-    if status != 101:
-        record.status = status
     answer = exchange.answer
+    if status == 101:
+        # What went through the tunnel.
+        record.request_content_length = request.arrived
+    else:
+        record.status = status
     if answer is not None:
-        record.response_content_length = answer.content_length
+        record.response_content_length = exchange.response_bytes if status == 101 else answer.content_length
         record.response_content_type = answer.content_type
         record.backend_response_latency_ns = int((exchange.answered_at - exchange.asked_at) * 1e9)
         record.backend_protocol = "HTTP/1.1" if answer.minor else "HTTP/1.0"

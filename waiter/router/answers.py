@@ -8,7 +8,7 @@ from waiter.errors import InstanceFailed
 from waiter.router.fields import HOP_BY_HOP, WAITER, Field, Kinds, is_own_cookie, safe, tokens, without_named
 
 # Kinds of headers. The first is passed on as it is, the second not at all.
-_PLAIN, _DROPPED, _CONNECTION, _LENGTH, _CODING, _TYPE, _COOKIE, _VIA, _CID = range(9)
+_PLAIN, _DROPPED, _CONNECTION, _LENGTH, _CODING, _TYPE, _COOKIE, _VIA, _CID, _UPGRADE = range(10)
 _BY_NAME = {
     **dict.fromkeys(HOP_BY_HOP, _DROPPED),
     b"connection": _CONNECTION,
@@ -16,6 +16,7 @@ _BY_NAME = {
     b"content-type": _TYPE,
     b"set-cookie": _COOKIE,
     b"transfer-encoding": _CODING,
+    b"upgrade": _UPGRADE,
     b"via": _VIA,
     b"x-cid": _CID,
 }
@@ -36,6 +37,7 @@ class Answer:
     @ivar keep_alive: whether the instance's connection can be used again, if the body has an end of its own.
     @ivar bodiless: no body follows, whatever the request was.
     @ivar has_cid: whether C{lines} has an C{x-cid}.
+    @ivar upgrade: the protocol that an answer with the status 101 changes to.
     @ivar plain: whether nothing but an C{x-cid} need be added for an HTTP/1.1 client that keeps its connection.
     """
 
@@ -50,6 +52,7 @@ class Answer:
     has_cid: bool
     plain: bool
     content_type: bytes | None
+    upgrade: bytes | None
 
 
 def read_answer(status: int, minor: int, reason: bytes, fields: Iterable[Field], *, product: bytes) -> Answer:
@@ -66,7 +69,7 @@ def read_answer(status: int, minor: int, reason: bytes, fields: Iterable[Field],
     named: list[bytes] = []
     codings: list[bytes] = []
     vias: list[bytes] = []
-    content_length = content_type = None
+    content_length = content_type = upgrade = None
     has_cid = False
     kinds = _KINDS
     for name, raw in fields:
@@ -91,6 +94,8 @@ def read_answer(status: int, minor: int, reason: bytes, fields: Iterable[Field],
             codings.append(value.lower())
         elif kind == _VIA:
             vias.append(value)
+        elif kind == _UPGRADE:
+            upgrade = value
         elif kind == _CID:
             has_cid = True
             passed.append(b"%b: %b\r\n" % (name, value))
@@ -112,6 +117,7 @@ def read_answer(status: int, minor: int, reason: bytes, fields: Iterable[Field],
         has_cid=has_cid,
         plain=not has_cid and (bodiless or content_length is not None),
         content_type=content_type,
+        upgrade=upgrade,
     )
 
 

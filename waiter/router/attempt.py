@@ -226,11 +226,13 @@ class Attempt:
 
     def switched(self, answer: Answer, data: bytes) -> None:
         """The instance has agreed to another protocol, which it may if it was asked."""
-        if self._exchange.request.tunnel:
+        asked = self._exchange.request.tunnel
+        if asked and answer.upgrade is not None and answer.upgrade.lower() == b"websocket":
             self._exchange.open_tunnel(self._backend, answer, data)
-        else:
-            self._backend.abort()
-            self._exchange.broken(InstanceFailed("The instance changed the protocol without being asked."), stale=False)
+            return
+        self._backend.abort()
+        what = "to one that it was not asked for." if asked else "without being asked."
+        self._exchange.broken(InstanceFailed(f"The instance changed the protocol {what}"), stale=False)
 
     def instance_sent(self, data: bytes) -> None:
         """There is a tunnel in this place when another protocol is spoken."""

@@ -355,6 +355,8 @@ class BackendConnection(Protocol):
         status = self._parser.get_status_code()
         answer = read_answer(status, int(version[2]), self._reason, self._fields, product=self._product)
         if status == 101:
+            if not self._parser.should_upgrade():
+                raise InstanceFailed("The instance changed the protocol without saying to which.")
             self._answer = answer
         elif status < 200:
             self._informed.append(answer)

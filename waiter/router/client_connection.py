@@ -175,6 +175,19 @@ class ClientConnection(Protocol):
         self._tunnel = self.responder = tunnel
         self.pump()
 
+    def leave_tunnel(self, *, ended: bool) -> None:
+        """
+        The tunnel is over, and the connection with it.
+
+        @param ended: the client sends no more; otherwise it is listened to for a while, so that it gets what was written.
+        """
+        self._tunnel = self.responder = None
+        self.touched = True
+        if ended:
+            self.close()
+        else:
+            self._linger()
+
     def hold(self, held: bool) -> None:
         """Read nothing from the client for now, or read on."""
         self._held = held
@@ -365,13 +378,17 @@ class ClientConnection(Protocol):
         """
         The last answer is written: close the connection.
 
-        A client that is still sending would get a reset, and might lose the answer by it; it is listened to for a while.
+        A client that is still sending would get a reset, and might lose the answer by it.
         """
         if self._closing:
             return
         if self._reader.between and not self._pending and not self._deaf:
             self.close()
-            return
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """End this direction, and read on until the client has ended the other or has had time enough."""
         self._closing = self._deaf = True
         self._pending = b""
         self.touched = True

@@ -462,7 +462,14 @@ class Exchange:
         head = b"%bconnection: Upgrade\r\nupgrade: websocket\r\n%bx-cid: %b\r\n\r\n" % (answer.lines, more, self.cid)
         self._attempt = None
         self.client.transport.write(head)
-        Tunnel(self.client, backend, self, idle_secs=self.descriptor.socket_timeout_secs).open(data)
+        descriptor = self.descriptor
+        Tunnel(
+            self.client,
+            backend,
+            self,
+            idle_secs=descriptor.socket_timeout_secs,
+            streaming_secs=descriptor.streaming_timeout_secs,
+        ).open(data)
 
     def tunnel_closed(self, outcome: Outcome) -> None:
         """Nothing goes through the tunnel any more."""

@@ -20,6 +20,7 @@ from waiter.admin.app import api_resource
 from waiter.admin.parts import Parts
 from waiter.autoscaler.autoscaler import Autoscaler
 from waiter.autoscaler.collection import IdleCollector
+from waiter.autoscaler.evictor import Evictor
 from waiter.autoscaler.executor import ScalingExecutor
 from waiter.catalog.hosts import own_hosts
 from waiter.catalog.interface import StoreUnusable
@@ -226,10 +227,14 @@ def assemble(
         is_leader=_alone,
         interval_secs=settings.autoscaler.idle_check_secs,
     )
+    evictor = Evictor(reactor, executor, reservers, scheduler, loads=reservers.loads, is_leader=_alone)
     aggregator.states.subscribe(reservers.update)
     aggregator.states.subscribe(autoscaler.update)
     aggregator.states.subscribe(idle_collector.update)
+    aggregator.states.subscribe(evictor.update)
     reservers.demands.subscribe(autoscaler.demand)
+    reservers.demands.subscribe(evictor.demand)
+    reservers.idles.subscribe(evictor.became_idle)
 
     @lru_cache(maxsize=PASSWORDS_KEPT)
     def password(service_id: str) -> str:
@@ -279,7 +284,7 @@ def assemble(
             principal=lambda _request: principal,
             is_leader=_alone,
             is_draining=lambda: frontend.draining,
-            components={"autoscaling-multiplexer": executor.state},
+            components={"autoscaling-multiplexer": executor.state, "evictor": evictor.state},
         )
     )
     limits = Limits(

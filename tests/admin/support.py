@@ -80,6 +80,7 @@ class Reserver:
     slots_assigned: int = 0
     slots_in_use: int = 0
     slots_available: int = 0
+    queued_reason: str | None = None
 
     def oldest_wait_secs(self, now):
         return 0.0

@@ -85,6 +85,12 @@ class ListTests(SynchronousTestCase):
         self.assertEqual(entry["queued-reason"], "Not enough memory")
         self.assertEqual(entry["instability-issue"], "exits-early")
 
+    def test_whoKnowsMoreAboutAQueuedServiceIsHeard(self):
+        self.api.run(running(A, queued_reason="Not enough memory"))
+        self.api.reservers.all[A.id] = Reserver(queued_reason="Not enough memory. Nothing can be stopped")
+        (entry,) = self.api.json(self, "/apps")
+        self.assertEqual(entry["queued-reason"], "Not enough memory. Nothing can be stopped")
+
     def test_entriesAreSortedById(self):
         self.api.run(running(B, "1"))
         self.api.run(running(A, "1"))

@@ -80,7 +80,7 @@ def make_row(
     locked: bool = False,
     reported: bool = True,
 ) -> InstanceSlots:
-    row = InstanceSlots(make_instance(str(number)))
+    row = InstanceSlots(make_instance(str(number)), 0.0)
     row.assigned = slots if healthy else 0
     row.leases = {Lease(row.instance, since, forget) for since in busy_since}
     row.healthy, row.unhealthy, row.expired, row.starting = healthy, unhealthy, expired, starting

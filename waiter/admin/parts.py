@@ -22,6 +22,10 @@ from waiter.telemetry.metrics import Metrics
 class ShownReserver(ReserverReading, Protocol):
     """A reserver that can be looked into."""
 
+    @property
+    def queued_reason(self) -> str | None:
+        """Why instances that are requested are not started yet, if they are held back."""
+
     def state(self) -> dict[str, Any]:
         """Everything about it, JSON-able."""
 

@@ -133,6 +133,7 @@ class _Services:
             usage=parts.scheduler.usage(service_id),
             measured=parts.scheduler.measured(service_id),
             scaling_state=parts.autoscaler.scaling_state(service_id),
+            queued_reason=(None if reserver is None else reserver.queued_reason) or state.queued_reason,
         )
 
     def _metrics(self, service_id: str) -> dict[str, Any]:

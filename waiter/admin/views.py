@@ -25,6 +25,7 @@ class ServiceFacts:
     @ivar last_request_at: seconds since the epoch.
     @ivar usage: of one instance.
     @ivar measured: what each instance really uses, by its id.
+    @ivar queued_reason: why requested instances are not started yet, in more words than the state has perhaps.
     """
 
     base_url: str
@@ -35,6 +36,7 @@ class ServiceFacts:
     usage: Usage | None = None
     measured: Mapping[str, Measurement] = attrs.field(factory=dict)
     scaling_state: str | None = None
+    queued_reason: str | None = None
 
 
 def listing_entry(facts: ServiceFacts, *, effective: bool = False, healthy_instances: bool = False) -> dict[str, Any]:
@@ -187,8 +189,8 @@ def _common(facts: ServiceFacts, *, effective: bool) -> dict[str, Any]:
         shown["deployment-error-message"] = "\n".join(filter(None, (error.message, error.explanation)))
     if state.instability_issue is not None:
         shown["instability-issue"] = state.instability_issue
-    if state.queued_reason is not None:
-        shown["queued-reason"] = state.queued_reason
+    if facts.queued_reason is not None:
+        shown["queued-reason"] = facts.queued_reason
     if effective:
         shown["effective-parameters"] = effective_parameters(state)
     return shown

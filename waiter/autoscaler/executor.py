@@ -153,6 +153,11 @@ class ScalingExecutor(RunningService):
         desk = self._desks.get(service_id)
         return desk is not None and desk.deleting
 
+    def can_delete(self, service_id: str) -> bool:
+        """Whether nothing is under way that a deletion of the service would have to wait for."""
+        desk = self._desks.get(service_id)
+        return (desk is None or not desk.is_busy) and not self._creator.is_running(service_id)
+
     def creation_error(self, service_id: str) -> WaiterError | None:
         """Why the service could not be created the last time, if it could not."""
         return self._creator.error(service_id)
@@ -216,16 +221,34 @@ class ScalingExecutor(RunningService):
         @return: whether it is gone now. C{False} if an instance is in use, something is under way with the service, another
             router objects or the scheduler fails; then everything is as before. Never fails; cancelling it changes nothing.
         """
-        desk = self._desk(service.id)
-        if self._background.stopped or desk.is_busy or self._creator.is_running(service.id):
+        if self._background.stopped or not self.can_delete(service.id):
             return succeed(False)
         reserver = self._reservers.find(service.id)
         leases = [] if reserver is None else reserver.reserve_all_for_kill()
-        if leases is None:
-            return succeed(False)
+        return succeed(False) if leases is None else self.delete_locked(service, leases)
+
+    def delete_locked(self, service: Service, leases: list[Lease]) -> Deferred[bool]:
+        """The same with all instances locked already. Only if C{can_delete}. The locks are released in the end."""
         done: Deferred[bool] = Deferred(canceller=lambda deferred: deferred.callback(False))
-        self._background.start(self._delete(desk, service, leases, done), f"Deleting {service.id}")
+        work = self._delete(self._desk(service.id), service, leases, done)
+        self._background.start(work, f"Deleting {service.id}")
         return done
+
+    def kill_locked(self, service: Service, total: int, leases: list[Lease]) -> Deferred[int]:
+        """
+        Stop these instances, which are locked. The locks are released in the end.
+
+        @param total: how many instances are requested from the scheduler now.
+        @return: how many are gone. Never fails; cancelling it changes nothing.
+        """
+        done: Deferred[int] = Deferred(canceller=lambda deferred: deferred.callback(0))
+        work = self._kill_all(self._desk(service.id), service, total, None, leases, done)
+        self._background.start(work, f"Stopping instances of {service.id}")
+        return done
+
+    def unlock(self, leases: list[Lease]) -> None:
+        """Release locks of instances that are not to be stopped after all."""
+        self._stopper.unlock(leases, killed=False)
 
     def retain(self, service_ids: Callable[[str], bool]) -> None:
         """Forget about services for which C{service_ids} is false and nothing is under way."""
@@ -313,24 +336,32 @@ class ScalingExecutor(RunningService):
         if reserver is None or not leases:
             desk.counters["scale-down.unavailable"] += 1
             return
-        self._background.start(
-            self._kill_all(desk, order, reserver, leases, now), f"Stopping instances of {order.service.id}"
-        )
+        work = self._kill_all(desk, order.service, order.total, reserver, leases)
+        self._background.start(work, f"Stopping instances of {service_id}")
 
     async def _kill_all(
-        self, desk: _Desk, order: ScalingOrder, reserver: Reserver, leases: list[Lease], now: float
+        self,
+        desk: _Desk,
+        service: Service,
+        total: int,
+        reserver: Reserver | None,
+        leases: list[Lease],
+        done: Deferred[int] | None = None,
     ) -> None:
+        now = self._clock.seconds()
         before, desk.last_kill_at = desk.last_kill_at, now
         desk.kills += 1
-        change = self.ledger.begin(order.service.id, order.total - len(leases))
+        change = self.ledger.begin(service.id, total - len(leases))
         count = 0
         try:
-            count = await self._stopper.kill_all(order.service, reserver, leases, desk.counters)
+            count = await self._stopper.kill_all(service, reserver, leases, desk.counters)
         finally:
             desk.kills -= 1
             if count == 0 and desk.last_kill_at == now:
                 desk.last_kill_at = before
-            self.ledger.end(change, order.total - count if count else None, self._clock.seconds())
+            self.ledger.end(change, total - count if count else None, self._clock.seconds())
+            if done is not None and not done.called:
+                done.callback(count)
 
     # Deletion
 

@@ -1,7 +1,7 @@
 """Stopping instances that serve nobody."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred, succeed
@@ -29,6 +29,15 @@ class Reserver(Protocol):
     def reserve_all_for_kill(self) -> list[Lease] | None:
         """Lock all instances; C{None}, and nothing is locked, if one is in use or locked already."""
 
+    def idle_instances(self) -> Mapping[str, float]:
+        """The instances that serve nobody and are not locked, and when each was last used."""
+
+    def lock_idle(self, instance_id: str) -> Lease | None:
+        """Lock this instance; C{None} if it is not idle."""
+
+    def remark(self, words: str | None) -> None:
+        """What else is known of why instances are held back."""
+
     def set_scaling_down(self, scaling_down: bool) -> None:
         """Serve so that some instances become idle."""
 
@@ -44,6 +53,9 @@ class Reservers(Protocol):
 
     def find(self, service_id: str, /) -> Reserver | None:
         """The reserver of a service."""
+
+    def watch_idle(self, watched: bool, /) -> None:
+        """Say whether to tell when an instance becomes idle."""
 
 
 def always_approved(_: Instance) -> Deferred[bool]:
@@ -99,10 +111,14 @@ class InstanceStopper:
             except Exception:  # noqa: BLE001 - the other locks must be released all the same
                 self._log.failure("Releasing {instance_id} failed", instance_id=lease.instance.id)
 
-    async def kill_all(self, service: Service, reserver: Reserver, leases: list[Lease], counters: Counter[str]) -> int:
+    async def kill_all(
+        self, service: Service, reserver: Reserver | None, leases: list[Lease], counters: Counter[str]
+    ) -> int:
         """
         Kill the locked instances, all at a time, and release their locks, whatever happens.
 
+        @param reserver: what to ask for another one if others object to one; C{None} if then none is to be stopped in its
+            place.
         @return: how many are gone. Never fails.
         """
         vetoed: set[str] = set()
@@ -137,7 +153,7 @@ class InstanceStopper:
         return True
 
     async def _kill_one(
-        self, service: Service, reserver: Reserver, lease: Lease | None, vetoed: set[str], counters: Counter[str]
+        self, service: Service, reserver: Reserver | None, lease: Lease | None, vetoed: set[str], counters: Counter[str]
     ) -> bool:
         """Kill the locked instance or, as long as others object, another one in its place."""
         while lease is not None:
@@ -165,7 +181,7 @@ class InstanceStopper:
                 self.unlock([lease], killed=killed)
             counters["scale-down.vetoed-instance"] += 1
             vetoed.add(lease.instance.id)
-            lease = reserver.reserve_for_kill(exclude=frozenset(vetoed))
+            lease = None if reserver is None else reserver.reserve_for_kill(exclude=frozenset(vetoed))
         return False
 
     def _within_deadline(

@@ -27,6 +27,8 @@ class ReserverManager(TwistedService):
 
     @ivar demands: the ids of services where a request has just begun to wait. Told each time; whoever acts on it decides
         what is too often.
+    @ivar idles: the ids of services of which an instance has just become idle, as long as somebody watches; see
+        C{watch_idle}.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ReserverManager(TwistedService):
         """
         self.setName("reservation")
         self.demands: Topic[str] = Topic()
+        self.idles: Topic[str] = Topic()
         self._clock = clock
         self._context = ReserverContext(
             wall=wall,
@@ -55,6 +58,7 @@ class ReserverManager(TwistedService):
             ejection=ejection,
             lingering_secs=lingering_request_secs,
             demand=self.demands.publish,
+            became_idle=self.idles.publish,
             successor=self.reserver,
             idle=self._retire,
             waiting_to_stream=waiting_to_stream,
@@ -62,6 +66,7 @@ class ReserverManager(TwistedService):
         self._reservers: dict[str, InstanceReserver] = {}
         self._state = RoutingState()
         self._stopped = False
+        self._watched = False
 
     def stopService(self) -> None:
         """Refuse all requests from now on, those that wait included. Leases may still be given back."""
@@ -75,6 +80,7 @@ class ReserverManager(TwistedService):
         reserver = self._reservers.get(service.id)
         if reserver is None:
             reserver = self._reservers[service.id] = InstanceReserver(self._clock, service, self._context)
+            reserver.watch_idle(self._watched)
             if self._stopped:
                 reserver.close()
         return reserver
@@ -98,6 +104,13 @@ class ReserverManager(TwistedService):
                 return
         for service_id in self._reservers.keys() - state.services.keys():
             self._reservers[service_id].orphan()
+
+    def watch_idle(self, watched: bool) -> None:
+        """Say whether C{idles} is to be told."""
+        if watched != self._watched:
+            self._watched = watched
+            for reserver in self._reservers.values():
+                reserver.watch_idle(watched)
 
     def loads(self) -> dict[str, ServiceLoad]:
         """How much is asked of each service, by service id."""

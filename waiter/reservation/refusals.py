@@ -47,12 +47,13 @@ def shutting_down(service_id: str | None) -> ShuttingDown:
 
 
 def no_instance_in_time(
-    state: ServiceState, *, outstanding: int, counts: Mapping[str, int | None]
+    state: ServiceState, *, outstanding: int, queued_reason: str | None, counts: Mapping[str, int | None]
 ) -> Callable[[float], NoInstanceInTime]:
     """
     The queue timeout has passed.
 
     @param outstanding: requests of the service, those included that are about to be refused.
+    @param queued_reason: why instances are held back, if they are.
     @param counts: further details.
     @return: makes the error for one request from its timeout in seconds.
     """
@@ -65,9 +66,9 @@ def no_instance_in_time(
         details["instance"] = failure_facts(witness)
     elif state.healthy and outstanding > 0:
         advice = " Check that your service is able to scale properly!"
-    if state.queued_reason:
-        advice += f"\nInstances are held back: {state.queued_reason}"
-        details["queued-reason"] = state.queued_reason
+    if queued_reason:
+        advice += f"\nInstances are held back: {queued_reason}"
+        details["queued-reason"] = queued_reason
 
     def error(timeout_secs: float) -> NoInstanceInTime:
         return NoInstanceInTime(

@@ -39,6 +39,7 @@ class ReserverContext:
     @ivar wall: seconds since the epoch.
     @ivar lingering_secs: age from which requests no longer protect their expired instance from being killed.
     @ivar demand: told the service id whenever a request has begun to wait.
+    @ivar became_idle: told the service id whenever an instance of a reserver that is watched has become idle.
     @ivar successor: finds the reserver that serves after this one was retired.
     @ivar idle: told, after L{InstanceReserver.orphan}, when nothing is left to do or to remember.
     @ivar waiting_to_stream: how many requests of a service have an instance but no answer yet; for details of errors.
@@ -49,6 +50,7 @@ class ReserverContext:
     ejection: EjectionRules
     lingering_secs: float
     demand: Callable[[str], object]
+    became_idle: Callable[[str], object]
     successor: "Callable[[Service], InstanceReserver]"
     idle: "Callable[[InstanceReserver], object]"
     waiting_to_stream: Callable[[str], int] | None
@@ -78,6 +80,8 @@ class InstanceReserver:
         self._readmission: IDelayedCall | None = None
         self._last_request_at: float | None = None
         self._scaling_down = False
+        self._watched = False
+        self._remark: str | None = None
         self._orphaned = False
         self._closed = False
         self.retired = False
@@ -151,6 +155,10 @@ class InstanceReserver:
         row = self._table.rows[lease.instance.id]
         leases = row.leases
         leases.discard(lease)
+        if not leases:
+            row.used_at = self._seconds()
+            if self._watched:
+                self._context.became_idle(self.service.id)
         if outcome is not Outcome.SUCCESS or row.failures or not row.reported:
             self._learn(row, outcome)
         if len(leases) < row.capacity:
@@ -194,6 +202,7 @@ class InstanceReserver:
         make_error = no_instance_in_time(
             self._state,
             outstanding=self.load.outstanding,
+            queued_reason=self.queued_reason,
             counts={
                 "requests-waiting-to-stream": None if streaming is None else streaming(self.service.id),
                 "slots-assigned": self.slots_assigned,
@@ -259,6 +268,21 @@ class InstanceReserver:
         now = self._seconds()
         return [self._lock(row, now) for row in rows if row.reported and not row.killed]
 
+    def idle_instances(self) -> dict[str, float]:
+        """The instances that serve nobody and are not locked, and when each was last used, in the clock's seconds."""
+        if self._closed or self.retired:
+            return {}
+        return {instance_id: row.used_at for instance_id, row in self._table.rows.items() if row.idle}
+
+    def lock_idle(self, instance_id: str) -> Lease | None:
+        """Lock this instance as C{reserve_for_kill} does; C{None} if it is not idle."""
+        row = None if self._closed or self.retired else self._table.rows.get(instance_id)
+        return self._lock(row, self._seconds()) if row is not None and row.idle else None
+
+    def watch_idle(self, watched: bool) -> None:
+        """Say whether to tell when an instance becomes idle."""
+        self._watched = watched
+
     def _lock(self, row: InstanceSlots, now: float) -> Lease:
         row.lock = Lease(row.instance, now, self._unlock)
         self._table.changed(row)
@@ -277,6 +301,10 @@ class InstanceReserver:
         """
         self._scaling_down = scaling_down
         self._follow_description()
+
+    def remark(self, words: str | None) -> None:
+        """What else is known of why instances are held back; shown as long as they are."""
+        self._remark = words
 
     # The world
 
@@ -303,7 +331,7 @@ class InstanceReserver:
     def _follow(self, state: ServiceState) -> None:
         self._state = state
         self.service = state.service
-        self._table.update(state, self._seconds())
+        self._table.update(state, self._seconds(), self._last_request_at)
         self._follow_description()
         self._plan_readmission()
         error = state.deployment_error
@@ -341,6 +369,12 @@ class InstanceReserver:
         self._table.balance("youngest" if concentrate else description.load_balancing)
 
     # Views
+
+    @property
+    def queued_reason(self) -> str | None:
+        """Why instances that are requested are not started yet, if they are held back."""
+        reason = self._state.queued_reason
+        return reason if reason is None or self._remark is None else f"{reason}. {self._remark}"
 
     @property
     def load(self) -> ServiceLoad:

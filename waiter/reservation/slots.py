@@ -13,6 +13,7 @@ class InstanceSlots:
     @ivar instance: as the latest update described it.
     @ivar assigned: how many slots this router may use.
     @ivar leases: the slots in use. There may be more of them than C{assigned} after an update took slots away.
+    @ivar used_at: when it was used last, or it became known if nobody has ever asked for the service; in the clock's seconds.
     @ivar healthy: it is healthy and has been assigned to this router. C{unhealthy}, C{expired} and C{starting} hold for
         instances of all routers.
     @ivar reported: the latest update named it. A row outlives that while it is in use, locked or ejected.
@@ -41,10 +42,12 @@ class InstanceSlots:
         "reported",
         "starting",
         "unhealthy",
+        "used_at",
     )
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, used_at: float) -> None:
         self.instance = instance
+        self.used_at = used_at
         self.assigned = 0
         self.leases: set[Lease] = set()
         self.healthy = False
@@ -76,6 +79,11 @@ class InstanceSlots:
     def free(self) -> int:
         """How many slots can be given out now."""
         return max(0, self.capacity - len(self.leases))
+
+    @property
+    def idle(self) -> bool:
+        """Whether it serves nobody, and nobody has locked it."""
+        return self.reported and not self.leases and self.lock is None and not self.killed
 
     @property
     def disposable(self) -> bool:

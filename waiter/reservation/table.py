@@ -33,11 +33,13 @@ class SlotTable:
 
     # What the world says
 
-    def update(self, state: ServiceState, now: float) -> None:
+    def update(self, state: ServiceState, now: float, last_request_at: float | None = None) -> None:
         """
         Take over the instances and slots of C{state}. What is in use stays in use, ejections and locks hold on.
 
         A healthy instance without an entry in C{slots} is another router's; here nothing is known of it.
+
+        @param last_request_at: when the service was last asked for; to be found or started is not to be used.
         """
         healthy = {instance.id for instance in state.healthy if instance.id in state.slots}
         unhealthy = _ids(state.unhealthy)
@@ -51,7 +53,9 @@ class SlotTable:
         for instance_id, instance in reported.items():
             row = self.rows.get(instance_id)
             if row is None:
-                row = self.rows[instance_id] = InstanceSlots(instance)
+                row = self.rows[instance_id] = InstanceSlots(
+                    instance, now if last_request_at is None else last_request_at
+                )
             row.instance = instance
             row.assigned = state.slots.get(instance_id, 0)
             row.healthy = instance_id in healthy

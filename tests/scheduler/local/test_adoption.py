@@ -367,6 +367,9 @@ class AdoptionTests(World, TestCase):
         self.scheduler = await self.begin()
         while [each for each in snapshot().values() if each.instance_id == instance.id]:
             await self.turn()
+        # Until the server has noticed it, too.
+        while any(isinstance(reader, PidWatch) for reader in reactor.getReaders()):
+            await self.turn()
 
     async def test_whatRunsForAnotherStateDirectoryIsNotTouched(self):
         service, instance = await self.leave_one()
@@ -378,6 +381,30 @@ class AdoptionTests(World, TestCase):
         self.scheduler = await self.begin()
         (adopted,) = await self.healthy(service)
         self.assertEqual(adopted.id, instance.id)
+
+    async def test_aCopyOfTheStateDirectoryDoesNotTakeOverWhatRunsInTheOriginal(self):
+        service, instance = await self.leave_one()
+        mine, copy = self.directory, Path(self.mktemp()).absolute()
+        shutil.copytree(mine, copy)
+        self.directory = copy
+        other = await self.begin()
+        self.assertEqual(dict(await other.services()), {})
+        await other.stopService()
+        self.directory = mine
+        self.scheduler = await self.begin()
+        (adopted,) = await self.healthy(service)
+        self.assertEqual(adopted.id, instance.id)
+
+    async def test_aStateDirectoryThatWasMovedTakesItsInstancesAlong(self):
+        service, instance = await self.leave_one()
+        mine, moved = self.directory, Path(self.mktemp()).absolute()
+        mine.rename(moved)
+        self.directory = moved
+        self.scheduler = await self.begin()
+        (adopted,) = await self.healthy(service)
+        self.assertEqual(adopted.id, instance.id)
+        self.assertTrue((await self.scheduler.kill(adopted)).killed)
+        self.assertEqual(self.carriers(instance.id), [])
 
     async def test_aNumberThatIsAnothersByNowIsNotSignalledWhenTheRemainsAreEnded(self):
         _, instance = await self.leave_one(cmd=f"setsid {SERVER}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from waiter.scheduler.local.adoption import Finding, judge_all
+from waiter.scheduler.local.adoption import Finding, Verdict, judge_all
 from waiter.scheduler.local.processes import Process, Snapshot
 from waiter.scheduler.local.records import (
     InstanceDirectory,
@@ -64,7 +64,7 @@ def survey(services: Path, everything: Snapshot, boot_id: str) -> Survey:
             records.append((directory, record if is_own else _to_be_ended(directory)))
     known = {directory.path.name for directory, _ in records} | {each.path.name for each in untouchable}
     return Survey(
-        findings=tuple(judge_all(records, everything, boot_id)),
+        findings=tuple(_unless_elsewhere(finding, everything) for finding in judge_all(records, everything, boot_id)),
         empty=tuple(empty),
         untouchable=untouchable,
         strays=_strays(services, everything, known),
@@ -89,6 +89,19 @@ def _to_be_ended(directory: InstanceDirectory) -> InstanceRecord:
         failed=True,
         message=UNREADABLE,
     )
+
+
+def _unless_elsewhere(finding: Finding, everything: Snapshot) -> Finding:
+    """A copy of a state directory names processes that are the original's; one that was moved takes its own along."""
+    launcher = finding.launcher(everything)
+    if launcher is None or finding.verdict not in {Verdict.ALIVE, Verdict.REMAINS}:
+        return finding
+    try:
+        is_here = os.path.samestat(finding.directory.work.stat(), Path(f"/proc/{launcher}/cwd").stat())
+    except OSError:
+        # Another user's, or something is gone: nothing speaks against it.
+        is_here = True
+    return finding if is_here else attrs.evolve(finding, verdict=Verdict.DEAD)
 
 
 def _strays(services: Path, everything: Snapshot, known: Collection[str]) -> dict[str, tuple[Process, ...]]:

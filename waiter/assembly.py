@@ -351,6 +351,7 @@ def assemble(
         # Stopped before the router drains: nothing is begun any more for requests that wait.
         autoscaler,
         idle_collector,
+        evictor,
         listening,
         Ready(state_directory, unknown_variables),
     ):

@@ -41,6 +41,7 @@ PURE = (
     "router.fields",
     "router.frames",
     "router.headers",
+    "router.pem",
     "router.retries",
     "catalog.headers",
     "catalog.service_id",

@@ -40,7 +40,7 @@ from waiter.reservation.ejection import EjectionRules
 from waiter.reservation.manager import ReserverManager
 from waiter.router.backend import BackendPool
 from waiter.router.carriers import connector
-from waiter.router.endpoint import TCPEndpoint, is_loopback, parse_endpoint
+from waiter.router.endpoint import is_loopback, parse_endpoint, tcp_of
 from waiter.router.frontend import FrontendFactory
 from waiter.router.limits import Limits
 from waiter.router.listening import CannotListen, ListeningService
@@ -379,9 +379,7 @@ def refuse_strangers(settings: Settings) -> None:
 
 def make_identity(settings: Settings, now: float) -> Identity:
     """A new router id, and the names this router goes by."""
-    ports = [
-        endpoint.port for endpoint in map(parse_endpoint, settings.listen.http) if isinstance(endpoint, TCPEndpoint)
-    ]
+    ports = [tcp.port for tcp in map(tcp_of, map(parse_endpoint, settings.listen.http)) if tcp is not None]
     return Identity(
         router_id=secrets.token_hex(6),
         cluster=settings.cluster.name,

@@ -8,6 +8,7 @@ from waiter.router.endpoint import (
     OtherEndpoint,
     SystemdEndpoint,
     TCPEndpoint,
+    TLSEndpoint,
     UNIXEndpoint,
     is_loopback,
     parse_endpoint,
@@ -42,15 +43,31 @@ class ParseEndpointTests(SynchronousTestCase):
         text = "systemd:UNIX:name=my-entrypoint"
         self.assertEqual(parse_endpoint(text), SystemdEndpoint(text=text, domain="UNIX", name="my-entrypoint"))
 
-    def test_others(self):
-        for text, kind, interface in (
-            ("ssl:443:privateKey=key.pem", "ssl", "0.0.0.0"),
-            ("ssl:443:interface=127.0.0.1", "ssl", "127.0.0.1"),
-            ("tls:/certificates:443", "tls", "::"),
-            ("tls:/certificates:443:50:127.0.0.1", "tls", "127.0.0.1"),
-            ("haproxy:tcp:9091:interface=127.0.0.1", "haproxy", None),
+    def test_ssl(self):
+        for text, port, interface, files in (
+            ("ssl:443:privateKey=key.pem", 443, "0.0.0.0", ("key.pem", "key.pem", None)),
+            ("ssl:443:interface=127.0.0.1", 443, "127.0.0.1", ("server.pem", "server.pem", None)),
+            ("ssl:0:k.pem:c.pem:extraCertChain=more.pem", 0, "0.0.0.0", ("k.pem", "c.pem", "more.pem")),
         ):
-            self.assertEqual(parse_endpoint(text), OtherEndpoint(text=text, kind=kind, interface=interface))
+            private_key, certificate, chain = files
+            tcp = TCPEndpoint(text=text, port=port, interface=interface)
+            self.assertEqual(
+                parse_endpoint(text),
+                TLSEndpoint(text=text, tcp=tcp, private_key=private_key, certificate=certificate, chain=chain),
+            )
+
+    def test_tls(self):
+        for text, port, interface, backlog in (
+            ("tls:/certificates", 443, "::", BACKLOG),
+            ("tls:/certificates:8443:50:127.0.0.1", 8443, "127.0.0.1", 50),
+            ("tls:path=/certificates:port=0:interface=\\:\\:1", 0, "::1", BACKLOG),
+        ):
+            tcp = TCPEndpoint(text=text, port=port, interface=interface, backlog=backlog)
+            self.assertEqual(parse_endpoint(text), TLSEndpoint(text=text, tcp=tcp, directory="/certificates"))
+
+    def test_others(self):
+        text = "haproxy:tcp:9091:interface=127.0.0.1"
+        self.assertEqual(parse_endpoint(text), OtherEndpoint(text=text, kind="haproxy"))
 
     def test_whatIsWrongIsSaidWithTheEndpointAndAHint(self):
         for text, words in (
@@ -68,6 +85,10 @@ class ParseEndpointTests(SynchronousTestCase):
             ("unix:/a:mode=999", "the mode must be a number, not '999'"),
             ("systemd:domain=IPX:index=0", "the domain must be INET, INET6 or UNIX, not 'IPX'"),
             ("systemd:domain=INET", "give either index= or name="),
+            ("ssl:privateKey=a.pem", "the port is missing"),
+            ("ssl:443:privatekey=a.pem", "no option 'privatekey'; did you mean 'privateKey'?"),
+            ("ssl:443:sslmethod=TLSv1_METHOD", "leave sslmethod out"),
+            ("tls:port=443", "the directory of the certificates is missing"),
             ("9091", "is no endpoint; write one like tcp:9091:interface=127.0.0.1"),
             ("", "is no endpoint"),
         ):

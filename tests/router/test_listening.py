@@ -25,6 +25,7 @@ class Ends(Factory):
     """Remembers who came."""
 
     noisy = False
+    kind = End
 
     def __init__(self):
         self.ends = []
@@ -41,7 +42,7 @@ class Ends(Factory):
     def buildProtocol(self, address):
         if self.refuses:
             return None
-        end = End()
+        end = self.kind()
         end.address = address
         self.ends.append(end)
         return end
@@ -392,21 +393,8 @@ class SystemdTests(ListeningBase):
 
 
 class OtherEndpointsTests(ListeningBase):
-    def certificate(self):
-        from twisted.internet.ssl import DistinguishedName, KeyPair
-
-        pair = KeyPair.generate(size=2048)
-        name = DistinguishedName(commonName=b"localhost")
-        request = pair.certificateRequest(name)
-        signed = pair.signCertificateRequest(name, request, lambda _: True, 1)
-        path = self.mktemp()
-        Path(path).write_bytes(pair.newCertificate(signed).dumpPEM())
-        return path
-
-    async def test_tlsIsServedOnTheReactorsTransportsAndAcceptsLateToo(self):
-        from twisted.internet.ssl import CertificateOptions
-
-        service = self.listening(f"ssl:0:privateKey={self.certificate()}:interface=127.0.0.1")
+    async def test_whatPluginsBringIsServedOnTheReactorsTransportsAndAcceptsLateToo(self):
+        service = self.listening("haproxy:tcp:0:interface=127.0.0.1")
         events = []
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
@@ -414,18 +402,14 @@ class OtherEndpointsTests(ListeningBase):
         said = [event for event in events if "own transports" in (event["log_format"] or "")]
         self.assertEqual(len(said), 1 if fast_loop(reactor) is not None else 0)
         [address] = service.addresses
-        client = End()
-        reactor.connectSSL("127.0.0.1", address.port, Connecting(client), CertificateOptions())
-        await client.when(lambda: "made" in client.events)
-        self.addCleanup(client.whenLost)
-        self.addCleanup(client.transport.abortConnection)
-        client.transport.write(b"secret")
+        client = await self.client(address)
+        client.transport.write(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\nhello")
         await self.turns()
         self.assertEqual(self.factory.ends, [])
         service.startService()
         await self.arrived(1)
-        await self.factory.ends[0].whenReceived(6)
-        self.assertEqual(self.factory.ends[0].received, b"secret")
+        await self.factory.ends[0].whenReceived(5)
+        self.assertEqual(self.factory.ends[0].received, b"hello")
         await service.stopService()
         with socket.socket() as late:
             self.assertRaises(ConnectionRefusedError, late.connect, (address.host, address.port))

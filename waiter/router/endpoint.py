@@ -10,6 +10,20 @@ import attrs
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted, when the endpoint does not say; the kernel lowers it to its own bound."""
 
+ANY: Final = "0.0.0.0"  # noqa: S104 - what Twisted's endpoints mean when they say nothing
+ANY6: Final = "::"
+
+_SSL_ORDER: Final = (
+    "port",
+    "privateKey",
+    "certKey",
+    "sslmethod",
+    "interface",
+    "backlog",
+    "extraCertChain",
+    "dhParameters",
+)
+
 
 @attrs.frozen(kw_only=True)
 class TCPEndpoint:
@@ -57,19 +71,34 @@ class SystemdEndpoint:
 
 
 @attrs.frozen(kw_only=True)
-class OtherEndpoint:
+class TLSEndpoint:
     """
-    Any other kind: C{ssl:}, C{tls:}, and those that plugins of Twisted bring.
+    TLS over TCP: C{ssl:PORT:privateKey=FILE:certKey=FILE:extraCertChain=FILE:interface=ADDRESS:backlog=N}, and
+    C{tls:DIRECTORY:port=PORT:interface=ADDRESS:backlog=N} with C{443} and C{::} as defaults.
 
-    @ivar interface: the address it says it listens on; C{None} where that is not known.
+    @ivar certificate: the file of the server's certificate, which may be followed by those that lead to the authority.
+    @ivar private_key: the file of its key; may be the same one.
+    @ivar chain: a file with more of those that lead to the authority.
+    @ivar directory: instead of these, where all files C{*.pem} are read: certificates, each with its key somewhere there.
     """
 
     text: str
+    tcp: TCPEndpoint
+    certificate: str = ""
+    private_key: str = ""
+    chain: str | None = None
+    directory: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class OtherEndpoint:
+    """Any other kind, which a plugin of Twisted has to bring."""
+
+    text: str
     kind: str
-    interface: str | None = None
 
 
-Endpoint = TCPEndpoint | UNIXEndpoint | SystemdEndpoint | OtherEndpoint
+Endpoint = TCPEndpoint | UNIXEndpoint | SystemdEndpoint | TLSEndpoint | OtherEndpoint
 
 
 def parse_endpoint(text: str) -> Endpoint:
@@ -82,13 +111,7 @@ def parse_endpoint(text: str) -> Endpoint:
     kind, given = positional[0].lower(), positional[1:]
     if kind in {"tcp", "tcp6"}:
         order = ("port", "interface", "backlog") if kind == "tcp" else ("port", "backlog", "interface")
-        values = _named(text, given, options, order)
-        return TCPEndpoint(
-            text=text,
-            port=_number(text, values, "port", highest=65535),
-            interface=values.get("interface") or ("0.0.0.0" if kind == "tcp" else "::"),  # noqa: S104 - asked for
-            backlog=_number(text, values, "backlog", BACKLOG, lowest=1),
-        )
+        return _tcp(text, _named(text, given, options, order), ANY if kind == "tcp" else ANY6)
     if kind == "unix":
         values = _named(text, given, options, ("address", "mode", "backlog", "lockfile"))
         if not values.get("address"):
@@ -102,10 +125,13 @@ def parse_endpoint(text: str) -> Endpoint:
     if kind == "systemd":
         return _systemd(text, _named(text, given, options, ("domain", "index", "name")))
     if kind == "ssl":
-        interface = options.get("interface", _nth(given, 4, "")) or "0.0.0.0"  # noqa: S104 - its default
-        return OtherEndpoint(text=text, kind=kind, interface=interface)
+        return _ssl(text, _named(text, given, options, _SSL_ORDER))
     if kind == "tls":
-        return OtherEndpoint(text=text, kind=kind, interface=options.get("interface", _nth(given, 3, "::")))
+        values = _named(text, given, options, ("path", "port", "backlog", "interface"))
+        if not values.get("path"):
+            raise ValueError(f"{text}: the directory of the certificates is missing; write tls:/path/to/directory:443")
+        tcp = _tcp(text, {"port": "443", **values}, ANY6)
+        return TLSEndpoint(text=text, tcp=tcp, directory=values["path"])
     if not kind or not (positional[1:] or options):
         raise ValueError(
             f"{text!r} is no endpoint; write one like tcp:9091:interface=127.0.0.1 or unix:/path/to/socket"
@@ -126,7 +152,15 @@ def is_loopback(endpoint: str) -> bool:
         return True
     if isinstance(parsed, SystemdEndpoint):
         return parsed.domain == "UNIX"
-    return parsed.interface is not None and _is_loopback_address(numeric(parsed.interface))
+    tcp = tcp_of(parsed)
+    return tcp is not None and _is_loopback_address(numeric(tcp.interface))
+
+
+def tcp_of(endpoint: Endpoint) -> TCPEndpoint | None:
+    """The address and port that an endpoint names, if it does."""
+    if isinstance(endpoint, TLSEndpoint):
+        return endpoint.tcp
+    return endpoint if isinstance(endpoint, TCPEndpoint) else None
 
 
 def numeric(interface: str) -> str:
@@ -141,6 +175,32 @@ def _is_loopback_address(interface: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
+
+
+def _tcp(text: str, values: Mapping[str, str], any_address: str) -> TCPEndpoint:
+    return TCPEndpoint(
+        text=text,
+        port=_number(text, values, "port", highest=65535),
+        interface=values.get("interface") or any_address,
+        backlog=_number(text, values, "backlog", BACKLOG, lowest=1),
+    )
+
+
+def _ssl(text: str, values: Mapping[str, str]) -> TLSEndpoint:
+    for name in ("sslmethod", "dhParameters"):
+        if name in values:
+            raise ValueError(
+                f"{text}: leave {name} out; TLS 1.2 and 1.3 are spoken, with keys agreed upon by elliptic curves"
+            )
+    # Twisted's name for both in one file.
+    private_key = values.get("privateKey") or "server.pem"
+    return TLSEndpoint(
+        text=text,
+        tcp=_tcp(text, values, ANY),
+        private_key=private_key,
+        certificate=values.get("certKey") or private_key,
+        chain=values.get("extraCertChain") or None,
+    )
 
 
 def _systemd(text: str, values: Mapping[str, str]) -> SystemdEndpoint:
@@ -225,7 +285,3 @@ def _number(
     if not lowest <= number <= highest:
         raise ValueError(f"{text}: the {name} must be from {lowest} to {highest}, not {given}")
     return number
-
-
-def _nth(values: list[str], index: int, default: str) -> str:
-    return values[index] if index < len(values) else default

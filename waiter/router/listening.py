@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import attrs
@@ -10,14 +11,19 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from waiter.router.acceptor import Acceptor
 from waiter.router.binding import Bound, CannotListen, bind
 from waiter.router.carriers import admitter, fast_loop
-from waiter.router.endpoint import Endpoint, OtherEndpoint, is_loopback, parse_endpoint
+from waiter.router.certificates import Certificates
+from waiter.router.endpoint import Endpoint, OtherEndpoint, TLSEndpoint, is_loopback, parse_endpoint
+from waiter.router.pem import BadPEM
+from waiter.router.tls import ServerTLSFactory
 from waiter.support.limits import raise_open_files_limit
+from waiter.support.periodic import Periodic
 
 __all__ = ["CannotListen", "ListeningService", "is_loopback"]
 
@@ -34,9 +40,10 @@ class ListeningService(Service):
     """
     Listens on endpoints, given as Twisted's endpoint strings.
 
-    C{tcp:}, C{tcp6:}, C{unix:} and C{systemd:} are served on carriers where the reactor runs on uvloop. C{ssl:}, C{tls:}
-    and all that plugins bring are served on the reactor's own transports, as Twisted does it; TLS on carriers is
-    Twisted's memory-BIO TLS over them and has its place in C{_open}.
+    C{tcp:}, C{tcp6:}, C{unix:}, C{systemd:}, C{ssl:} and C{tls:} are served on carriers where the reactor runs on uvloop. All
+    that plugins bring is served on the reactor's own transports, as Twisted does it.
+
+    Certificates are read when the sockets are opened, and again when their files change.
 
     The sockets are bound and listen from C{privilegedStartService} on, so that a port that is taken ends the program and
     early clients wait instead of being refused; connections are accepted from C{startService} to C{stopService}.
@@ -47,9 +54,16 @@ class ListeningService(Service):
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, endpoints: Sequence[str], factory: IProtocolFactory, *, fast: bool | None = None
+        self,
+        reactor: Any,
+        endpoints: Sequence[str],
+        factory: IProtocolFactory,
+        *,
+        fast: bool | None = None,
+        certificates_secs: float = 5.0,
     ) -> None:
         """
+        @param certificates_secs: how often it is looked whether certificates have changed.
         @param fast: whether to use carriers; if not said, where the reactor can.
         @raise ValueError: an endpoint cannot be understood, or the reactor has no carriers.
         """
@@ -63,6 +77,14 @@ class ListeningService(Service):
         self._served: list[_Served] = []
         self._ports: list[IListeningPort] = []
         self._open_now = False
+        self._certificates: list[Certificates] = []
+        self._reading = Periodic(
+            reactor,
+            certificates_secs,
+            lambda: Deferred.fromCoroutine(self._refresh()),
+            name="certificates",
+            at_once=False,
+        )
         self.addresses: list[IAddress] = []
 
     def privilegedStartService(self) -> None:
@@ -84,6 +106,8 @@ class ListeningService(Service):
             served.acceptor.start()
         for port in self._ports:
             _resume(port)
+        if self._certificates:
+            self._reading.startService()
         for address in self.addresses:
             self._log.info("Listening on {where} (up to {files} open files)", where=_spoken(address), files=files)
 
@@ -91,7 +115,8 @@ class ListeningService(Service):
         """Accept no more and close the sockets. Fires when they are closed; connections are left alone."""
         started = self.running
         super().stopService()
-        return self._close_all(started=bool(started))
+        ended = gatherResults([self._close_all(started=bool(started)), self._reading.stopService()], consumeErrors=True)
+        return ended.addCallback(_nothing)
 
     def _open_all(self) -> None:
         if self._open_now:
@@ -107,12 +132,30 @@ class ListeningService(Service):
     def _open(self, endpoint: Endpoint) -> IAddress:
         if isinstance(endpoint, OtherEndpoint):
             return self._open_other(endpoint)
-        bound = bind(endpoint)
-        admit = admitter(self._reactor, self._factory, bound.address, fast=self._fast)
+        factory = self._factory
+        if isinstance(endpoint, TLSEndpoint):
+            factory = ServerTLSFactory(self._loaded(endpoint), factory, self._reactor)
+        bound = bind(endpoint.tcp if isinstance(endpoint, TLSEndpoint) else endpoint)
+        admit = admitter(self._reactor, factory, bound.address, fast=self._fast)
         self._served.append(
             _Served(bound=bound, acceptor=Acceptor(self._reactor, bound.socket, admit, name=endpoint.text))
         )
         return bound.address
+
+    def _loaded(self, endpoint: TLSEndpoint) -> Certificates:
+        certificates = Certificates(endpoint)
+        try:
+            certificates.load()
+        except BadPEM as error:
+            raise CannotListen(endpoint.text, f"{error}.") from error
+        except OSError as error:
+            raise CannotListen(endpoint.text, f"{error.filename} cannot be read: {error.strerror}.") from error
+        self._certificates.append(certificates)
+        return certificates
+
+    async def _refresh(self) -> None:
+        for certificates in self._certificates:
+            await certificates.refresh(partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool()))
 
     def _open_other(self, endpoint: OtherEndpoint) -> IAddress:
         """Twisted's endpoints begin to accept at once, so their ports are paused until it is time."""
@@ -139,6 +182,7 @@ class ListeningService(Service):
     def _close_all(self, *, started: bool) -> Deferred[None]:
         served, self._served = self._served, []
         ports, self._ports = self._ports, []
+        self._certificates = []
         self.addresses = []
         self._open_now = False
         for each in served:
@@ -147,7 +191,11 @@ class ListeningService(Service):
             if started:
                 self._factory.doStop()
         closing = gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
-        return closing.addCallback(lambda _: None)
+        return closing.addCallback(_nothing)
+
+
+def _nothing(_: object) -> None:
+    """What Deferreds fire with that have nothing to tell."""
 
 
 def _spoken(address: IAddress) -> str:

@@ -36,7 +36,7 @@ def unsent_bytes(transport: Any) -> int | None:
     """
     How much of what was written has not been taken by the system yet. Where that shrinks, the other side reads.
 
-    C{None} if it is not known, as with TLS.
+    C{None} if it is not known.
     """
     unsent: int | None = getattr(transport, "unsent_bytes", None)
     if unsent is None and isinstance(transport, FileDescriptor):

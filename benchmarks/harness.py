@@ -67,6 +67,10 @@ class Program:
         pids = [self.pid, *(_children(self.pid) if with_children else ())]
         return sum(_cpu_ticks(pid) for pid in pids) / TICKS_PER_SEC
 
+    def main_thread_cpu_secs(self) -> float:
+        """User and system time used so far by its first thread."""
+        return _cpu_ticks(f"{self.pid}/task/{self.pid}") / TICKS_PER_SEC
+
     def wait_until_said(self, words: str, *, within_secs: float = 30) -> None:
         """Returns when the log has these words."""
         deadline = time.monotonic() + within_secs
@@ -236,7 +240,7 @@ def _children(pid: int) -> list[int]:
     return []
 
 
-def _cpu_ticks(pid: int) -> int:
+def _cpu_ticks(pid: int | str) -> int:
     # The name, in parentheses, may contain spaces.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])

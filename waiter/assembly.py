@@ -211,6 +211,7 @@ def assemble(
         quanta_cpus=settings.autoscaler.quanta_cpus,
         quanta_mem=settings.autoscaler.quanta_mem,
         inter_kill_wait_secs=settings.autoscaler.inter_kill_wait_ms / 1000,
+        kills_per_turn=settings.autoscaler.kills_per_turn,
     )
     autoscaler = Autoscaler(
         reactor,
@@ -219,6 +220,7 @@ def assemble(
         loads=reservers.loads,
         is_leader=_alone,
         interval_secs=settings.autoscaler.interval_ms / 1000,
+        max_surge=settings.autoscaler.max_surge,
     )
     idle_collector = IdleCollector(
         reactor,

@@ -181,6 +181,13 @@ class AutoscalerSettings(Section):
     inter_kill_wait_ms: Annotated[int, Field(ge=0)] = Field(default=1000, description="Pause after a turn that killed.")
     quanta_cpus: PositiveFloat = Field(default=64, description="The most CPUs that one step up may add.")
     quanta_mem: PositiveFloat = Field(default=524288, description="The most memory in MiB that one step up may add.")
+    kills_per_turn: PositiveInt = Field(
+        default=16, description="The most instances of a service that are stopped at a time when there are too many."
+    )
+    max_surge: Annotated[int, Field(ge=0)] = Field(
+        default=10,
+        description="The most instances a service may have beyond what it needs because expired ones are being replaced.",
+    )
     idle_check_secs: PositiveFloat = Field(default=1, description="Seconds between looks for idle services.")
 
 

@@ -1,5 +1,6 @@
 """A machine with little room on a simulated clock: everything but processes, health checks and HTTP is the real thing."""
 
+from functools import partial
 from pathlib import Path
 
 from twisted.internet.defer import succeed
@@ -64,7 +65,7 @@ class Machine:
     @ivar approve: who is asked before a kill.
     """
 
-    def __init__(self, case, *services, mem=800.0, start_secs=0.2, end_secs=0.01):
+    def __init__(self, case, *services, mem=800.0, start_secs=0.2, end_secs=0.01, lag_secs=None):
         self.case = case
         self.clock = clock = Clock()
         clock.advance(1000)
@@ -114,7 +115,7 @@ class Machine:
         self.evictor = Evictor(clock, self.executor, self.reservers, self.scheduler, **rules)
         states = self.aggregator.states
         for part in (self.reservers, self.autoscaler, self.collector, self.evictor):
-            states.subscribe(part.update)
+            states.subscribe(part.update if lag_secs is None else partial(clock.callLater, lag_secs, part.update))
         self.reservers.demands.subscribe(self.autoscaler.demand)
         self.reservers.demands.subscribe(self.evictor.demand)
         self.reservers.idles.subscribe(self.evictor.became_idle)
@@ -128,7 +129,7 @@ class Machine:
             self.evictor,
         ):
             part.startService()
-        self.run(0.1)
+        self.run(0.1 + (lag_secs or 0))
 
     def _approve(self, instance):
         return self.approve(instance)

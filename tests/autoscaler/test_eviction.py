@@ -173,6 +173,9 @@ class CandidateTests(SynchronousTestCase):
         self.assertEqual(self.numbers(idle=3, busy=1, min_instances=3), (1, None))
         self.assertIsNone(self.numbers(idle=3, busy=1, min_instances=4))
 
+    def test_oneInUseIsNotLeftWithNothingRequested(self):
+        self.assertIsNone(self.numbers(idle=2, busy=1, requested=1, min_instances=0))
+
     def test_anIdleOneAtItsMinimumGoesOnlyAltogether(self):
         self.assertEqual(self.numbers(idle=3, min_instances=3), (0, 3))
 
@@ -283,9 +286,66 @@ class RoomTests(MachineCase):
         machine = self.machine(*services)
         used = [machine.use(each) for each in services[:8]]
         answers = [machine.wait(each)[0] for each in services[8:]]
+        machine.at_once()
+        self.assertEqual(sorted(machine.ended), sorted(used[:2]))
         machine.run(1)
         self.assertEqual([len(got) for got in answers], [1, 1])
-        self.assertEqual(sorted(machine.ended), sorted(used[:2]))
+        self.assertEqual(len(machine.ended), 2)
+
+    def test_twoThatFitIntoOneRoomShareIt(self):
+        big = self.services(2, mem=400)
+        small = [service(f"waiter-service-small{number}", mem=200) for number in range(2)]
+        machine = self.machine(*big, *small)
+        used = [machine.use(each) for each in big]
+        answers = [machine.wait(each)[0] for each in small]
+        machine.run(1)
+        self.assertEqual([len(got) for got in answers], [1, 1])
+        self.assertEqual(machine.ended, used[:1])
+
+    def test_oldNewsEvictNobodyTwice(self):
+        services = self.services(9)
+        machine = self.machine(*services, lag_secs=0.5)
+        for each in services[:8]:
+            machine.use(each)
+        machine.run(2)
+        machine.wait(services[8])
+        while not machine.ended:
+            machine.run(0.01)
+        for _ in range(20):
+            machine.evictor.demand(services[8].id)
+            machine.run(0.01)
+        self.assertEqual(len(machine.ended), 1)
+
+    def test_whoIsWaitedForComesBeforeWhoIsNot(self):
+        holder, left, other = self.services(3, mem=600)
+        machine = self.machine(holder, left, other)
+        lease = machine.take(holder)
+        _, waiting = machine.wait(left)
+        machine.run(2)
+        waiting.addErrback(lambda _: None)
+        waiting.cancel()
+        got, _ = machine.wait(other)
+        machine.run(2)
+        lease.release(Outcome.SUCCESS)
+        machine.run(1)
+        self.assertEqual([running.service_id for running in machine.runner.started], [holder.id, other.id])
+        self.assertEqual(len(got), 1)
+
+    def test_aServiceOfWhichInstancesAreEndingGoesWhenTheyHaveEnded(self):
+        wide = service("waiter-service-wide", mem=200, scale_up_factor=0.99, scale_down_factor=0.99)
+        other = service("waiter-service-o", mem=700)
+        machine = self.machine(wide, other, end_secs=30)
+        leases = [machine.wait(wide)[0] for _ in range(4)]
+        machine.run(5)
+        for (lease,) in leases:
+            lease.release(Outcome.SUCCESS)
+        machine.run(5)
+        self.assertEqual(len(machine.ended), 3)
+        got, _ = machine.wait(other)
+        machine.run(15)
+        self.assertEqual(len(machine.ended), 3)
+        machine.run(50)
+        self.assertEqual((len(machine.ended), len(got), machine.status(wide)), (4, 1, "Inactive"))
 
     def test_whatCannotMakeEnoughRoomIsNotStopped(self):
         busy, idle, big = (
@@ -396,6 +456,21 @@ class RoomTests(MachineCase):
         self.assertEqual(machine.ended, [])
 
 
+    def test_whileInstancesOfAServiceAreEndingAnotherOneGoes(self):
+        wide = service("waiter-service-wide", mem=200, scale_up_factor=0.99, scale_down_factor=0.99)
+        thin, other = service("waiter-service-thin", mem=100), service("waiter-service-o", mem=700)
+        machine = self.machine(wide, thin, other, mem=900, end_secs=30)
+        leases = [machine.wait(wide)[0] for _ in range(4)]
+        machine.run(5)
+        for (lease,) in leases:
+            lease.release(Outcome.SUCCESS)
+        used = machine.use(thin)
+        machine.run(5)
+        machine.wait(other)
+        machine.at_once()
+        self.assertEqual(machine.ended[3:], [used])
+
+
 class NoThrashingTests(MachineCase):
     def test_twoThatFitOnlyAloneTakeTurns(self):
         one, other = self.services(2, mem=600)
@@ -452,3 +527,58 @@ class NoThrashingTests(MachineCase):
         got[0].release(Outcome.SUCCESS)
         machine.run(3)
         self.assertEqual(len(again), 1)
+
+
+class OperatorTests(MachineCase):
+    """Somebody deletes services by hand."""
+
+    def test_whoWaitsForAStartGetsAnotherInstance(self):
+        (one,) = self.services(1)
+        machine = self.machine(one, start_secs=1)
+        got, _ = machine.wait(one)
+        machine.run(0.5)
+        self.successResultOf(self.deleted(machine, one))
+        machine.run(2)
+        self.assertEqual(got[0].instance.id, f"{one.id}.1")
+
+    def test_whoWaitsForASlotGetsOneOfAnotherInstance(self):
+        (one,) = self.services(1, max_instances=1)
+        machine = self.machine(one)
+        lease = machine.take(one)
+        got, _ = machine.wait(one)
+        self.successResultOf(self.deleted(machine, one))
+        machine.run(1)
+        self.assertEqual(got[0].instance.id, f"{one.id}.1")
+        lease.release(Outcome.INSTANCE_ERROR)
+        machine.run(1)
+        self.assertEqual(machine.running(), [f"{one.id}.1"])
+
+    def test_whoWaitsForRoomWaitsOn(self):
+        one, other = self.services(2, mem=600)
+        machine = self.machine(one, other)
+        lease = machine.take(one)
+        got, _ = machine.wait(other)
+        machine.run(1)
+        self.successResultOf(self.deleted(machine, other))
+        machine.run(1)
+        self.assertEqual(got, [])
+        lease.release(Outcome.SUCCESS)
+        machine.run(1)
+        self.assertEqual(got[0].instance.service_id, other.id)
+
+    def test_itMayHappenDuringAnEviction(self):
+        one, other = self.services(2, mem=600)
+        machine = self.machine(one, other, end_secs=1)
+        machine.use(one)
+        got, _ = machine.wait(other)
+        machine.at_once()
+        self.successResultOf(self.deleted(machine, one))
+        machine.run(3)
+        self.assertEqual(got[0].instance.service_id, other.id)
+        got[0].release(Outcome.SUCCESS)
+        machine.use(one)
+
+    def deleted(self, machine, described):
+        deleting = machine.scheduler.delete(described.id)
+        machine.run(0.05)
+        return deleting

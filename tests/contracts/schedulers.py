@@ -127,6 +127,14 @@ class SchedulerContract(SchedulerTools):
         with self.assertRaises(ServiceNotFound):
             await self.scheduler.scale("waiter-service-unknown", 1)
 
+    async def test_itMayBeToldForWhichServicesRequestsWaitWhateverThereIs(self):
+        service = self.working("a")
+        self.scheduler.waited_for(frozenset({service.id, "waiter-service-unknown"}))
+        await self.scheduler.create(service)
+        await self.healthy(service)
+        self.scheduler.waited_for(frozenset())
+        self.assertEqual((await self.record(service)).shortage, None)
+
     async def test_aKilledInstanceIsGoneAndTheRequestedNumberIsLower(self):
         service = self.working("a")
         await self.scheduler.create(service)

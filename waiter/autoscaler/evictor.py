@@ -213,7 +213,7 @@ class Evictor(RunningService):
         for service_id, state in self._state.services.items():
             reserver = self._reservers.find(service_id)
             requested = self._executor.ledger.requested(service_id, state.counts.requested)
-            if reserver is None or requested is None or not self._executor.is_settled(service_id):
+            if reserver is None or requested is None:
                 continue
             load = loads.get(service_id, ServiceLoad())
             candidate = Candidate.of(state, load, requested, reserver.idle_instances())

@@ -11,8 +11,9 @@ from twisted.internet.interfaces import IReactorTime
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState
 from waiter.model.service import Service
+from waiter.reservation.context import ReserverContext
 from waiter.reservation.ejection import EjectionRules
-from waiter.reservation.reserver import InstanceReserver, ReserverContext
+from waiter.reservation.reserver import InstanceReserver
 from waiter.support.topic import Topic
 
 DEFAULT_EJECTION = EjectionRules()

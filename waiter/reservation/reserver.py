@@ -1,10 +1,8 @@
 """Gives the slots of one service to its requests."""
 
-from collections.abc import Callable, Iterator
-from random import Random
+from collections.abc import Iterator
 from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred, QueueUnderflow
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -13,7 +11,7 @@ from waiter.model.load import ServiceLoad
 from waiter.model.outcome import Outcome
 from waiter.model.routing import ServiceState
 from waiter.model.service import Service
-from waiter.reservation.ejection import EjectionRules
+from waiter.reservation.context import ReserverContext
 from waiter.reservation.lease import Lease
 from waiter.reservation.queue import ANY_INSTANCE, Waiter, WaitingQueue
 from waiter.reservation.refusals import no_instance_in_time, queue_full, service_failing, shutting_down
@@ -29,31 +27,6 @@ from waiter.reservation.views import table_state
 # which finds a free slot may take it without looking at the queue: nobody there wants it.
 #
 # _grant() gives all it can before the first Deferred fires, so this holds inside callbacks, too.
-
-
-@attrs.frozen(kw_only=True)
-class ReserverContext:
-    """
-    What a reserver needs from the manager it belongs to.
-
-    @ivar wall: seconds since the epoch.
-    @ivar lingering_secs: age from which requests no longer protect their expired instance from being killed.
-    @ivar demand: told the service id whenever a request has begun to wait.
-    @ivar became_idle: told the service id whenever an instance of a reserver that is watched has become idle.
-    @ivar successor: finds the reserver that serves after this one was retired.
-    @ivar idle: told, after L{InstanceReserver.orphan}, when nothing is left to do or to remember.
-    @ivar waiting_to_stream: how many requests of a service have an instance but no answer yet; for details of errors.
-    """
-
-    wall: Callable[[], float]
-    random: Random
-    ejection: EjectionRules
-    lingering_secs: float
-    demand: Callable[[str], object]
-    became_idle: Callable[[str], object]
-    successor: "Callable[[Service], InstanceReserver]"
-    idle: "Callable[[InstanceReserver], object]"
-    waiting_to_stream: Callable[[str], int] | None
 
 
 class InstanceReserver:

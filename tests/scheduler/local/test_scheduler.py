@@ -567,6 +567,18 @@ class HoldingBackTests(SchedulerCase):
         self.settle()
         self.assertEqual([self.look(each)[0].task_count for each in (big, late)], [1, 0])
 
+    def test_whenTheServiceThatRoomIsKeptForIsDeletedTheOthersComeForward(self):
+        self.create("first", mem=500)
+        big = self.create("big", mem=700)
+        self.scheduler.waited_for(frozenset({big.id}))
+        self.settle(11)
+        late = self.create("late", mem=100)
+        self.settle()
+        self.assertEqual(self.look(late)[0].task_count, 0)
+        self.successResultOf(self.scheduler.delete(big.id))
+        self.settle()
+        self.assertEqual(self.look(late)[0].task_count, 1)
+
     def test_aBigServiceThatNobodyWaitsForKeepsNoRoom(self):
         self.create("first", mem=500)
         self.create("big", mem=700)

@@ -236,6 +236,8 @@ class LocalScheduler(TwistedService):
         deleted: Deferred[DeleteResult] = Deferred()
         killing = [instance.kill(instance.grace_secs) for instance in tuple(entry.instances.values())]
         _pass_on(killing, deleted, DeleteResult(result="deleted", message=f"Deleted {service_id}"))
+        # Room may have been kept for it.
+        self._keeper.turn()
         return deleted
 
     def validate(self, description: ServiceDescription) -> None:

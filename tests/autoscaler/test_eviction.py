@@ -455,7 +455,6 @@ class RoomTests(MachineCase):
         machine.run(10)
         self.assertEqual(machine.ended, [])
 
-
     def test_whileInstancesOfAServiceAreEndingAnotherOneGoes(self):
         wide = service("waiter-service-wide", mem=200, scale_up_factor=0.99, scale_down_factor=0.99)
         thin, other = service("waiter-service-thin", mem=100), service("waiter-service-o", mem=700)

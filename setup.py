@@ -39,7 +39,7 @@ setup(
         "zope.interface>=7",
     ],
     extras_require={
-        "test": ["aiohttp>=3.11", "hypothesis>=6.100", "gunicorn>=23", "websockets>=14"],
+        "test": ["h11>=0.16", "aiohttp>=3.11", "hypothesis>=6.100", "gunicorn>=23", "websockets>=14"],
         "lint": ["ruff>=0.14", "mypy>=1.18", "mypy-zope>=1.0.14", "types-psutil", "build"],
     },
     classifiers=[

@@ -1,6 +1,7 @@
 """Requests that get no instance, or have to wait for one."""
 
 import json
+import re
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -48,6 +49,22 @@ class RefusedTests(SynchronousTestCase):
         self.assertEqual((client.half, client.end), (True, None))
         world.wait(6)
         self.assertEqual(client.end, "aborted")
+
+    def test_badRequestBehindABody(self):
+        """What cannot be understood does no harm to the request before it, even if it comes with the rest of that one's body."""
+        end = b"0\r\n\r\n"
+        for host, answers in ((SERVICE_HOST, [b"200", b"400"]), (b"other", [b"400", b"400"])):
+            world = World()
+            client = world.client()
+            client.deliver(head(b"PUT / HTTP/1.1", b"Host: " + host, b"Transfer-Encoding: chunked") + b"3\r\nabc\r\n")
+            world.step()
+            client.deliver(end + b"GET / HTTP/1.1\n")
+            if host == SERVICE_HOST:
+                self.assertEqual(parse(world.instances.last.take())[2], b"3\r\nabc\r\n" + end)
+                self.assertEqual(client.written, b"")
+                world.instances.last.deliver(ok())
+            self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", client.take()), answers)
+            self.assertTrue(client.half)
 
     def test_noAnswerToHeadHasABody(self):
         """Not even an error."""

@@ -192,7 +192,7 @@ class Log:
 
 
 class Catalogue:
-    """Knows one service, by its host."""
+    """Knows one service, by its host, at any port."""
 
     def __init__(self, descriptor):
         self.descriptor = descriptor
@@ -203,7 +203,7 @@ class Catalogue:
         self.asked.append((host, waiter_headers))
         if self.waiting is not None:
             return self.waiting
-        if host != SERVICE_HOST:
+        if host.partition(b":")[0] != SERVICE_HOST:
             raise ServiceUnknown("Unable to identify service using waiter headers/token")
         return self.descriptor
 

@@ -359,6 +359,9 @@ class BackendConnection(Protocol):
                 raise InstanceFailed("The instance changed the protocol without saying to which.")
             self._answer = answer
         elif status < 200:
+            if answer.content_length or answer.chunked:
+                # There is no such thing, and where it ends the parser and others do not agree on.
+                raise InstanceFailed("The instance sent an informational answer with a body.")
             self._informed.append(answer)
         else:
             self._answer = self._head = answer

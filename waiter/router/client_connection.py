@@ -320,16 +320,18 @@ class ClientConnection(Protocol):
         except WaiterError as error:
             self._deaf = True
             self._pending, self._at = b"", 0
-            if responder is not None:
+            if responder is not None and not responder.request.complete:
                 self.unreadable = True
                 responder.give_up(error)
-            elif discarding is not None:
+            elif discarding is not None and not discarding.complete:
                 self._finish()
             else:
                 # A request whose own body this is has no use any more.
                 if reader.current is not None:
                     self._queue.pop()
                 self._queue.append(error)
+                if responder is not None:
+                    responder.body_arrived()
             return
         if rest:
             self._pending, self._at = rest + self._pending[self._at :], 0

@@ -23,7 +23,7 @@ from waiter.router.fields import (
     without_own_cookies,
 )
 
-_HOST_VALUE = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")
+_HOST_VALUE = re.compile(rb"(?:\[[A-Za-z0-9.:_~%-]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(?::([0-9]{0,5}))?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
 _CID_VALUE = re.compile(rb"[\x21-\x7e]{1,256}")
 
@@ -256,9 +256,14 @@ def _host(hosts: list[bytes], minor: int) -> bytes:
         if minor:
             raise BadRequest("The request has no Host.")
         return b""
-    if not _HOST_VALUE.fullmatch(hosts[0]):
+    if hosts[0] and not _is_host(hosts[0]):
         raise BadRequest("The Host is not a host.")
     return hosts[0]
+
+
+def _is_host(value: bytes) -> bool:
+    match = _HOST_VALUE.fullmatch(value)
+    return match is not None and int(match[1] or 0) < 65536
 
 
 def origin_form(method: bytes, target: bytes, headers: RequestHeaders) -> tuple[bytes, RequestHeaders]:
@@ -272,7 +277,7 @@ def origin_form(method: bytes, target: bytes, headers: RequestHeaders) -> tuple[
     if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
         return target, headers
     match = _ABSOLUTE.fullmatch(target)
-    if match is None or not _HOST_VALUE.fullmatch(match[1]):
+    if match is None or not _is_host(match[1]):
         raise BadRequest("The request's target is neither a path nor a URL of http or https.")
     host, path = match.groups()
     if headers.host.lower() != host.lower():

@@ -1,5 +1,8 @@
 """Idle instances make room: the rule, and the whole of it on a machine with little room."""
 
+from random import Random
+
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import succeed
@@ -14,6 +17,7 @@ from waiter.model.load import ServiceLoad
 from waiter.model.outcome import Outcome
 from waiter.model.resources import Resources
 from waiter.model.routing import InstanceCounts, ServiceState
+from waiter.reservation.lease import Lease
 
 
 def mib(mem):
@@ -581,3 +585,79 @@ class OperatorTests(MachineCase):
         deleting = machine.scheduler.delete(described.id)
         machine.run(0.05)
         return deleting
+
+
+@attrs.define(kw_only=True)
+class Crowd:
+    """Clients that ask for any of the services, one request after the other each."""
+
+    machine: Machine
+    services: list
+    random: Random
+    served: int = 0
+    wrong: list = attrs.field(factory=list)
+
+    def ask(self, again):
+        """Send a request now, and C{again} others later."""
+        answer = self.machine.reservers.reserver(self.random.choice(self.services)).reserve(timeout_secs=1000)
+        if isinstance(answer, Lease):
+            self.serve(answer, again)
+        else:
+            answer.addCallback(self.serve, again)
+
+    def serve(self, lease, again):
+        """Use the slot for a while."""
+        self.machine.clock.callLater(self.random.choice([0.01, 0.1, 1, 3]), self.done, lease, again)
+
+    def done(self, lease, again):
+        """Give the slot back."""
+        if lease.instance.id in self.machine.ended:
+            self.wrong.append(lease.instance.id)
+        self.served += 1
+        lease.release(Outcome.SUCCESS)
+        if again:
+            self.machine.clock.callLater(self.random.uniform(0, 2), self.ask, again - 1)
+
+
+class StormTests(MachineCase):
+    """Fifteen services, room for some of them, and clients that ask for any."""
+
+    def crowd(self, seed):
+        random = Random(seed)  # noqa: S311 - a test that can be repeated
+        services = [
+            service(
+                f"waiter-service-{number:02}",
+                mem=random.choice([50, 100, 200, 400]),
+                min_instances=random.choice([0, 1, 1, 2]),
+                concurrency_level=random.choice([1, 1, 4]),
+                scale_up_factor=0.5,
+                scale_down_factor=0.5,
+            )
+            for number in range(15)
+        ]
+        machine = self.machine(*services, start_secs=0.1, end_secs=0.05)
+        return Crowd(machine=machine, services=services, random=random)
+
+    def test_everybodyIsServedAndNobodyInUseIsStopped(self):
+        for seed in range(4):
+            crowd = self.crowd(seed)
+            machine = crowd.machine
+            for _ in range(12):
+                crowd.ask(9)
+            for _ in range(600):
+                machine.run(1, step=0.05)
+                self.assertGreaterEqual(machine.scheduler.state()["capacity"]["free"]["mem"], -0.001)
+                if crowd.served == 120:
+                    break
+            self.assertEqual((crowd.served, crowd.wrong), (120, []), machine.scheduler.state())
+
+    def test_whenNobodyAsksAnyMoreAllComesToRest(self):
+        crowd = self.crowd(7)
+        machine = crowd.machine
+        for _ in range(12):
+            crowd.ask(9)
+        machine.run(300, step=0.05)
+        before = len(machine.ended), len(machine.runner.started)
+        machine.run(60, step=0.1)
+        self.assertEqual((len(machine.ended), len(machine.runner.started)), before)
+        self.assertEqual(machine.evictor.state()["being-evicted"], [])

@@ -1,5 +1,7 @@
 """One stream of requests, and what may become of it."""
 
+import re
+
 import attrs
 
 SERVICE = b"X-Service: app\r\n"
@@ -29,7 +31,7 @@ class Case:
 
     def for_service(self, host, lines):
         """The stream with another host, and with header lines that name the service."""
-        return self.stream.replace(SERVICE, lines).replace(b"app.example", host)
+        return re.sub(rb"(?i)app\.example", host, self.stream.replace(SERVICE, lines))
 
 
 class Family:

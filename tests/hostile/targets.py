@@ -1,6 +1,6 @@
 """Whom a request is for: hosts, targets, methods, versions, other protocols."""
 
-from tests.hostile.case import BAD, HOST, NOT_ALLOWED, NOT_KNOWN, SERVICE, SMUGGLED, Family, get, post
+from tests.hostile.case import BAD, HOST, NOT_ALLOWED, NOT_KNOWN, SERVICE, Family, get, post
 
 ROOT = (b"GET", b"/", b"")
 BAD_HOSTS = (
@@ -355,9 +355,10 @@ def connects():
 def upgrades():
     """Another protocol is asked for by a request with a body: it is a body, and what follows the next request."""
     family = Family("Upgrade with a body")
+    inner = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
     bodies = (
-        (b"Content-Length: %d" % len(SMUGGLED), SMUGGLED),
-        (b"Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)),
+        (b"Content-Length: %d" % len(inner), inner),
+        (b"Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (len(inner), inner)),
     )
     for upgrade in UPGRADES:
         for framing, body in bodies:
@@ -368,7 +369,7 @@ def upgrades():
                     b"HTTP2-Settings: AAMAAABk",
                     framing,
                 )
-                family.served(post(*lines, method=method, body=body), (method, b"/", SMUGGLED))
+                family.served(post(*lines, method=method, body=body), (method, b"/", inner))
         family.served(post(b"Connection: upgrade", b"Upgrade: " + upgrade), (b"POST", b"/", b""))
     for line in (b"Content-Length: 5\r\nContent-Length: 5", b"Content-Length: 5\r\nTransfer-Encoding: chunked"):
         for upgrade in UPGRADES:

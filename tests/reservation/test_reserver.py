@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -295,6 +296,31 @@ class TimeoutTests(ReserverCase):
         self.assertTrue(self.time_out().message.endswith(advice))
         self.update(failed=(make_instance("1"),))
         self.assertTrue(self.time_out().message.endswith(advice))
+
+    def test_message_of_instances_that_tell_what_is_wrong(self) -> None:
+        """What the last failed one and the starting one show is passed on, and as data too."""
+        failed = attrs.evolve(
+            make_instance("1"), message="It ended.", advice="Look.", exit_code=3, last_output=("so long",)
+        )
+        self.update(unhealthy=["2"], failed=(failed,))
+        error = self.time_out()
+        self.assertTrue(
+            error.message.endswith(
+                "start properly!\n1 instance failed on 127.0.0.1 port 10000.\nIt ended.\nLook.\n"
+                "Its last output:\n    so long"
+            ),
+            error.message,
+        )
+        self.assertEqual((error.details["instance"]["id"], error.details["instance"]["exit-code"]), ("s.1", 3))
+        state = make_state(self.service, unhealthy=["2"])
+        waiting = attrs.evolve(state.unhealthy[0], message="The last health check: refused.")
+        self.manager.update(routing(attrs.evolve(state, unhealthy=(waiting,))))
+        self.assertTrue(
+            self.time_out().message.endswith(
+                "start properly!\nAn instance on 127.0.0.1 port 10000 is not healthy yet.\n"
+                "The last health check: refused."
+            )
+        )
 
     def test_message_of_a_service_that_is_too_small(self) -> None:
         """When healthy instances are all in use, look at the scaling."""

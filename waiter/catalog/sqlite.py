@@ -28,6 +28,7 @@ _APPLICATION = 0x57616974
 _BUSY_TIMEOUT_SECS = 5.0
 
 _DAMAGED = ". It is damaged or no store at all: put a copy in its place, or move it away to begin with an empty one"
+_FULL = ". Make room on the disk that it is on"
 
 _SCHEMA = (
     "CREATE TABLE record (key TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID",
@@ -236,6 +237,8 @@ class _File:
             yield self._connection  # type: ignore[misc]
         except (sqlite3.Error, OSError) as error:
             hint = _DAMAGED if isinstance(error, sqlite3.DatabaseError) and not _is_passing(error) else ""
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                hint = _FULL
             raise StoreUnusable(f"the store {self.path} {problem}: {error}{hint}") from error
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import attrs
 
 from waiter.model.description import ServiceDescription
-from waiter.model.failure import failure_facts, failure_lines
+from waiter.model.failure import failure_facts, failure_lines, failures_in_words
 from waiter.model.instance import Flag, Instance
 from waiter.model.routing import DeploymentError
 
@@ -112,8 +112,7 @@ def _error(
     )
     lines = failure_lines(witness)
     if witness.id in {instance.id for instance in failed}:
-        failures = "1 instance failed" if len(failed) == 1 else f"{len(failed)} instances failed, the last one"
-        lines.insert(0, f"{failures} on {witness.host} port {witness.port}.")
+        lines.insert(0, failures_in_words(failed))
     return DeploymentError(key=key, message=message, explanation="\n".join(lines), facts=failure_facts(witness))
 
 

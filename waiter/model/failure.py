@@ -1,11 +1,18 @@
 """What one instance shows of its failure, in words and as data."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from waiter.model.instance import Instance
 
 _MOST_LINES = 10
 _LONGEST_LINE = 300
+
+
+def failures_in_words(failed: Sequence[Instance]) -> str:
+    """C{2 instances failed, the last one on 127.0.0.1 port 10494.}; C{failed} has one at least, in instance order."""
+    many = "1 instance failed" if len(failed) == 1 else f"{len(failed)} instances failed, the last one"
+    return f"{many} on {failed[-1].host} port {failed[-1].port}."
 
 
 def failure_lines(instance: Instance) -> list[str]:

@@ -1,11 +1,11 @@
 """The words for a request that gets no slot."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
 from waiter.errors import NoInstanceInTime, QueueFull, ServiceFailing, ShuttingDown
-from waiter.model.failure import failure_facts, failure_lines
+from waiter.model.failure import failure_facts, failure_lines, failures_in_words
 from waiter.model.instance import Instance
 from waiter.model.routing import DeploymentError, ServiceState
 
@@ -61,9 +61,8 @@ def no_instance_in_time(
     advice = ""
     if not state.healthy and (state.unhealthy or state.failed):
         advice = " Check that your service is able to start properly!"
-        witness = state.failed[-1] if state.failed else state.unhealthy[0]
-        advice = "\n".join([advice, *_story(witness, failures=len(state.failed))])
-        details["instance"] = failure_facts(witness)
+        advice = "\n".join([advice, *_story(state.failed, state.unhealthy)])
+        details["instance"] = failure_facts((*state.unhealthy[:1], *state.failed)[-1])
     elif state.healthy and outstanding > 0:
         advice = " Check that your service is able to scale properly!"
     if queued_reason:
@@ -78,10 +77,11 @@ def no_instance_in_time(
     return error
 
 
-def _story(witness: Instance, *, failures: int) -> list[str]:
-    """What is known of an instance that does not serve; nothing if it says nothing."""
-    lines = failure_lines(witness)
-    if lines:
-        first = "An instance is starting." if not failures else f"Failed so far: {failures}. The last one:"
-        lines.insert(0, first)
+def _story(failed: Sequence[Instance], waiting: Sequence[Instance]) -> list[str]:
+    """What is known of the instances that do not serve; those that say nothing are left out."""
+    lines = []
+    if failed and (story := failure_lines(failed[-1])):
+        lines += [failures_in_words(failed), *story]
+    if waiting and waiting[0].message:
+        lines += [f"An instance on {waiting[0].host} port {waiting[0].port} is not healthy yet.", waiting[0].message]
     return lines

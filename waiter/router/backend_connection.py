@@ -233,7 +233,13 @@ class BackendConnection(Protocol):
         if self._until_closed and self.lost_cleanly:
             asker.progress(None, [], True, [])
         else:
-            asker.broken(InstanceFailed("Request to service backend failed"), self._begun)
+            asker.broken(
+                InstanceFailed(
+                    "Request to service backend failed",
+                    details={"reason": "the instance closed the connection before it had answered"},
+                ),
+                self._begun,
+            )
 
     def _fail(self, error: WaiterError) -> None:
         """The instance cannot be understood."""

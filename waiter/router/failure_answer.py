@@ -27,6 +27,8 @@ def failure_answer(exchange: "Exchange", error: WaiterError, *, keep: bool) -> b
             "slots-available": reserver.slots_available,
             "slots-in-use": reserver.slots_in_use,
         }
+        if not isinstance(error, InstanceTimedOut):
+            error.message += f"\nIf the instance has ended, /apps/{reserver.service.id} tells why."
     return error_answer(
         error,
         cid=exchange.cid,

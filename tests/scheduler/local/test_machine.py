@@ -327,6 +327,13 @@ class RetentionTests(SynchronousTestCase):
             self.assertEqual(sorted(path.parent.name for path in self.services.glob("*/*/work")), left, now)
         self.assertEqual(self.kept(), ["a.0", "a.1"])
 
+    def test_whenTheDiskIsFullWorkingDirectoriesGoAtOnceAndTheRestStays(self):
+        self.end("a.0")
+        self.end("a.1", failed=True)
+        self.retention.make_room()
+        self.assertEqual(list(self.services.glob("*/*/work")), [])
+        self.assertEqual(self.kept(), ["a.0", "a.1"])
+
     def test_directoriesAreDeletedOneAfterTheOther(self):
         waiting = []
         reactor = Clock()

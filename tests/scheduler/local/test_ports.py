@@ -1,5 +1,6 @@
 """Ports are reserved machine-wide, by locks that live as long as the instances that use them."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from waiter.scheduler.local import ports
 from waiter.scheduler.local.ports import OutOfPorts, PortPool, lock_directory, port_is_free, port_is_used
 
 
@@ -41,6 +43,32 @@ class PortPoolTests(SynchronousTestCase):
         pool = self.pool(20, 21)
         self.assertRaises(OutOfPorts, pool.take, 3)
         self.assertEqual(len(self.take(pool, 2).ports), 2)
+
+    def test_aMachineThatLacksDescriptorsIsNotCalledOneWithoutPorts(self):
+        tried = []
+
+        def lack(port):
+            tried.append(port)
+            if len(tried) > 1:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return True
+
+        pool = PortPool(self.directory, (20, 29), wall=lambda: self.now, is_free=lack, is_used=lack)
+        before = len(os.listdir("/proc/self/fd"))
+        error = self.assertRaises(OSError, pool.take, 2)
+        self.assertEqual((error.errno, len(tried)), (errno.EMFILE, 2))
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertIsNone(pool.in_use([20]))
+
+    def test_aMachineThatCannotOpenALockIsNotCalledOneWithoutPorts(self):
+        pool = self.pool()
+
+        def refuse(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.patch(ports, "_open", refuse)
+        self.assertEqual(self.assertRaises(OSError, pool.take, 1).errno, errno.ENOSPC)
+        pool.give_back(pool.adopt([20]))
 
     def test_twoServersNeverHaveTheSamePort(self):
         one, other = self.pool(), self.pool()

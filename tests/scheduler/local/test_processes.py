@@ -1,5 +1,6 @@
 """Real instances: what they are given, how completely they end, how their failures are told."""
 
+import errno
 import json
 import os
 import pwd
@@ -7,12 +8,15 @@ import signal
 import socket
 from pathlib import Path
 
+from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.scheduler.local.world import PORTS, World
 from tests.scheduler.servers import SERVER, SLEEPER, program
 from waiter.scheduler.interface import Signal
+from waiter.scheduler.local import runner
 from waiter.scheduler.local.environment import service_password
 from waiter.scheduler.local.ports import port_is_used
 from waiter.scheduler.local.processes import snapshot
@@ -290,6 +294,28 @@ class FailureTests(ProcessCase):
         self.assertNotEqual(instance.port, PORTS[0])
         _, instances = self.find(await self.scheduler.services(), service.id)
         self.assertEqual(instances.failed, ())
+
+    async def test_whatTheMachineLacksForAStartIsWaitedForAndNothingIsLeftOfTheTry(self):
+        for number, (code, lacking) in enumerate(
+            ((errno.EAGAIN, "processes"), (errno.EMFILE, "file descriptors"), (errno.ENOSPC, "disk space"))
+        ):
+            described = self.service(f"s{number}")
+
+            def refuse(*_, code=code, **__):
+                raise OSError(code, os.strerror(code))
+
+            patched = self.patch(runner, "launch", refuse)
+            await self.scheduler.create(described)
+            record = await self.record(described)
+            self.assertIn(f"Waits for {lacking}: ", record.queued_reason)
+            self.assertIn(os.strerror(code), record.queued_reason)
+            self.assertEqual(self.scheduler._runner._ports._held, set())
+            while (self.directory / "services" / described.id).exists():
+                await deferLater(reactor, 0.01)
+            patched.restore()
+            (instance,) = await self.healthy(described)
+            self.assertIsNone((await self.record(described)).queued_reason)
+            await self.scheduler.kill(instance)
 
     async def test_aFullRangeOfPortsIsWaitedFor(self):
         await self.scheduler.stopService()

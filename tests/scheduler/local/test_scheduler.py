@@ -327,6 +327,17 @@ class FailingTests(SchedulerCase):
         self.assertIn("Nothing listened", failed.message)
         self.assertEqual(len(self.flushLoggedErrors(WaitedTooLong)), 1)
 
+    def test_whatAStartingInstanceAnswersIsToldWhenItIsAnotherAnswer(self):
+        self.probe.result = REFUSED
+        self.create()
+        self.clock.pump([0.01] * 50)
+        self.changes.clear()
+        self.clock.pump([0.01] * 50)
+        self.assertEqual(self.changes, [])
+        self.probe.result = NOT_FOUND
+        self.clock.pump([0.01] * 50)
+        self.assertEqual(len(self.changes), 1)
+
     def test_whatTheChecksOfAStartingInstanceShowIsShown(self):
         self.probe.result = NOT_FOUND
         described = self.create()

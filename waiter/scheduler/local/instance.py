@@ -225,13 +225,13 @@ class LocalInstance:
         self._check = None
         if not self._checking:
             return
-        self._last_check = result
+        before, self._last_check = self._last_check, result
         if result.status is not None:
             self._last_status = result.status
         if result.healthy:
             self._passed()
         else:
-            self._did_not_pass(result)
+            self._did_not_pass(result, before)
         if self._checking:
             self._check_again()
 
@@ -246,10 +246,13 @@ class LocalInstance:
         self._cancel_grace()
         self._become(Phase.HEALTHY)
 
-    def _did_not_pass(self, result: HealthResult) -> None:
+    def _did_not_pass(self, result: HealthResult, before: HealthResult | None) -> None:
         now = self._clock.seconds()
         self._flags |= result.flags
         if not self.was_healthy:
+            if before is None or (before.status, before.error) != (result.status, result.error):
+                # What is seen of it may be what its user waits for: that it wants credentials, for example.
+                self._tell().changed(self)
             return
         self._failed_checks = self._failed_checks.another(now)
         description = self._description

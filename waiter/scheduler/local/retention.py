@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Retention:
     """
     Keeps the directories of the latest instances of each service: so many that failed, so many that ended otherwise, none
     for longer than a week. Their working directories, which can be large, go earlier: after a day where the instance
-    failed, after an hour where it did not.
+    failed, after an hour where it did not, and at once when the disk is full.
 
     Deletes in a thread, one directory after the other. What is not deleted when Waiter ends is when it starts again.
     """
@@ -69,10 +69,12 @@ class Retention:
             if not kept:
                 del self._kept[key]
             keep_work_secs = KEEP_FAILED_WORK_SECS if key[1] else KEEP_WORK_SECS
-            for each in kept:
-                if each.work and each.ended_at < now - keep_work_secs:
-                    each.work = False
-                    self._in_turn(partial(self._remove, each.directory.work))
+            self._delete_work(each for each in kept if each.ended_at < now - keep_work_secs)
+
+    def make_room(self) -> None:
+        """The disk is full: delete every working directory that is kept, whatever its age, but nothing that was logged."""
+        for kept in self._kept.values():
+            self._delete_work(kept)
 
     def delete(self, directory: InstanceDirectory) -> None:
         """Delete a directory. May be called in any thread."""
@@ -82,6 +84,12 @@ class Retention:
         """Delete no more after the one that is being deleted."""
         with self._lock:
             self._stopped = True
+
+    def _delete_work(self, ended: Iterable[_Kept]) -> None:
+        for each in ended:
+            if each.work:
+                each.work = False
+                self._in_turn(partial(self._remove, each.directory.work))
 
     def _in_turn(self, deletion: Callable[[], object]) -> None:
         with self._lock:

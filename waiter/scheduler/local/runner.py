@@ -15,6 +15,7 @@ from zope.interface import implementer
 from waiter.model.resources import Resources
 from waiter.model.service import Service
 from waiter.scheduler.local.census import Census
+from waiter.scheduler.local.disk import DISK_FULL
 from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
 from waiter.scheduler.local.explanations import not_started, waits_for
 from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
@@ -108,6 +109,8 @@ class ProcessRunner:
             # ValueError: a text that no command line or environment can hold.
             self._ports.abandon(lease)
             self._retention.delete(directory)
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                self._retention.make_room()
             raise _cannot_start(error) from error
 
     def elsewhere(self) -> Resources:

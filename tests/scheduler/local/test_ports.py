@@ -54,10 +54,10 @@ class PortPoolTests(SynchronousTestCase):
             return True
 
         pool = PortPool(self.directory, (20, 29), wall=lambda: self.now, is_free=lack, is_used=lack)
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(list(Path("/proc/self/fd").iterdir()))
         error = self.assertRaises(OSError, pool.take, 2)
         self.assertEqual((error.errno, len(tried)), (errno.EMFILE, 2))
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), before)
         self.assertIsNone(pool.in_use([20]))
 
     def test_aMachineThatCannotOpenALockIsNotCalledOneWithoutPorts(self):

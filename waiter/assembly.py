@@ -42,6 +42,7 @@ from waiter.router.backend import BackendPool
 from waiter.router.carriers import connector
 from waiter.router.endpoint import is_loopback, parse_endpoint, tcp_of
 from waiter.router.frontend import FrontendFactory
+from waiter.router.instance_tls import secure_connector
 from waiter.router.limits import Limits
 from waiter.router.listening import CannotListen, ListeningService
 from waiter.router.router import Router
@@ -50,10 +51,11 @@ from waiter.scheduler.local.environment import service_password
 from waiter.scheduler.local.limits import InstanceLimits
 from waiter.scheduler.local.rotation import LogRotation
 from waiter.scheduler.local.scheduler import LocalScheduler
-from waiter.settings import SchedulerSettings, Settings, SettingsError
+from waiter.settings import BackendTLSSettings, SchedulerSettings, Settings, SettingsError
 from waiter.state_directory import StateDirectory, StateDirectoryError
 from waiter.support.ordered import OrderedService
 from waiter.support.periodic import Periodic
+from waiter.support.trust import Trust
 from waiter.telemetry.gauges import service_gauges
 from waiter.telemetry.metrics import Metrics
 from waiter.telemetry.request_log import RequestLog
@@ -149,7 +151,8 @@ def assemble(
             wall=wall,
         )
 
-    probe = HealthProbe(reactor, timeout_secs=settings.scheduler.health_check_timeout_ms / 1000)
+    trust = _trust(settings.backend_tls)
+    probe = HealthProbe(reactor, timeout_secs=settings.scheduler.health_check_timeout_ms / 1000, trust=trust)
     scheduler = LocalScheduler(
         reactor,
         directory=state_directory.services,
@@ -296,9 +299,11 @@ def assemble(
         head_secs=settings.listen.head_timeout_secs,
         drain_waiting_secs=settings.listen.drain_waiting_secs,
     )
+    connect = connector(reactor)
     backends = BackendPool(
         reactor,
-        connector(reactor),
+        connect,
+        connect_tls=secure_connector(reactor, connect, trust.creator),
         connect_timeout_secs=settings.request.connect_timeout_ms / 1000,
         idle_secs=settings.request.pool_idle_timeout_ms / 1000,
         limits=limits,
@@ -399,6 +404,16 @@ def _setting(name: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise SettingsError(f"{name}: {error}") from None
+
+
+def _trust(settings: BackendTLSSettings) -> Trust:
+    path = settings.ca_file
+    try:
+        authorities = None if path is None else Path(path).read_bytes()
+    except OSError as error:
+        raise SettingsError(f"backend-tls.ca-file: {path} cannot be read: {error.strerror}") from None
+    with _setting(f"backend-tls.ca-file: {path}"):
+        return Trust(authorities=authorities, name=settings.server_name)
 
 
 def _request_log_path(settings: Settings, state_directory: StateDirectory) -> Path | None:

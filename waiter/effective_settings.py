@@ -24,6 +24,7 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
             "kind": settings.authenticator.kind,
             settings.authenticator.kind: {"run-as-user": settings.authenticator.principal},
         },
+        "backend-tls": settings.backend_tls.model_dump(by_alias=True, mode="json"),
         "cluster-config": {
             "name": settings.cluster.name,
             "service-prefix": settings.cluster.service_prefix,

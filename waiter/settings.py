@@ -98,6 +98,21 @@ class RequestSettings(Section):
     )
 
 
+class BackendTLSSettings(Section):
+    """What instances with backend-proto https have to prove; those on this machine nothing, if nothing is set."""
+
+    ca_file: str | None = Field(
+        default=None,
+        description="A file with the certificates (PEM) of the authorities that issue certificates of instances. With it, all "
+        "instances have to prove who they are.",
+    )
+    server_name: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The name or address that certificates of instances must be for, instead of the instance's address; on this "
+        "machine that is 127.0.0.1. With it, all instances have to prove who they are.",
+    )
+
+
 class SchedulerSettings(Section):
     """What runs the instances."""
 
@@ -225,6 +240,7 @@ class Settings(Section):
     listen: ListenSettings = ListenSettings()
     authenticator: AuthenticatorSettings = AuthenticatorSettings()
     request: RequestSettings = RequestSettings()
+    backend_tls: BackendTLSSettings = BackendTLSSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     discovery: DiscoverySettings = DiscoverySettings()
     ejection: EjectionSettings = EjectionSettings()

@@ -133,5 +133,105 @@ class ClientsTests(SecureTests):
         self.assertNotIn("Traceback", waiter.output)
 
 
+class InstancesTests(SecureTests):
+    """C{backend-proto: https}."""
+
+    async def waiter(self, **settings):
+        environment = {f"WAITER_BACKEND_TLS_{name.upper()}": str(value) for name, value in settings.items()}
+        return await RunningWaiter(self, environment=environment).start()
+
+    def service(self, issued, **parameters):
+        """How to describe an instance that has this certificate."""
+        path = self.write(f"{issued.serial}.pem", issued)
+        return service_headers(
+            f"exec {sys.executable} {HERE}/header_echo.py $PORT0 --certificate {path}",
+            backend_proto="https",
+            **parameters,
+        )
+
+    async def test_onThisMachineNothingHasToBeProved(self):
+        """Without settings, an instance on this machine may show whatever certificate; the connection is kept."""
+        waiter = await self.waiter()
+        headers = self.service(Authority("Nobody").issue("nobody.example", days=-1))
+        for _ in range(3):
+            answer = await waiter.request("/x-waiter-auth-principal", headers=headers)
+            self.assertEqual((answer.code, bool(answer.body)), (200, True), answer.body)
+
+    async def test_whatIsProved(self):
+        """With authorities, an instance whose certificate is for its address, or for the name that is set, is believed."""
+        waiter = await self.waiter(ca_file=self.authority_file)
+        headers = self.service(self.authority.issue(addresses=["127.0.0.1"]))
+        answer = await waiter.request("/host", headers=headers)
+        self.assertEqual((answer.code, answer.body), (200, f"127.0.0.1:{waiter.port}".encode()))
+        named = await self.waiter(ca_file=self.authority_file, server_name="api.example")
+        answer = await named.request("/host", headers=self.service(self.authority.issue("api.example")))
+        self.assertEqual(answer.code, 200)
+
+    async def test_whatIsNotProved(self):
+        """An instance that is not believed does not become healthy, and the answer says why."""
+        waiter = await self.waiter(ca_file=self.authority_file)
+        for issued, words in (
+            (Authority("Nobody").issue(addresses=["127.0.0.1"]), "its authority is not one that is trusted"),
+            (
+                self.authority.issue("api.example"),
+                "the certificate for 127.0.0.1 is not accepted: it is for api.example",
+            ),
+        ):
+            answer = await waiter.request(
+                "/host", headers={**self.service(issued), "x-waiter-queue-timeout": ["60000"]}
+            )
+            self.assertEqual(answer.code, 503)
+            self.assertIn(words, answer.body.decode())
+
+    async def test_whatIsNotProvedBehindAnotherHealthCheck(self):
+        """Where the health check goes elsewhere, the request is refused with 502 and the reason."""
+        waiter = await self.waiter(ca_file=self.authority_file)
+        path = self.write("other.pem", self.authority.issue("api.example"))
+        headers = service_headers(
+            f"{sys.executable} {HERE}/header_echo.py $PORT1 & exec {sys.executable} {HERE}/header_echo.py $PORT0 "
+            f"--certificate {path}",
+            backend_proto="https",
+            health_check_proto="http",
+            health_check_port_index=1,
+            ports=2,
+        )
+
+        async def ask():
+            return await waiter.request("/host", headers=headers)
+
+        # Until the second server is there, it is refused for another reason.
+        answer = await until(ask, lambda answer: b"could not prove who it is" in answer.body)
+        self.assertEqual(answer.code, 502)
+        self.assertIn("the certificate for 127.0.0.1 is not accepted: it is for api.example", answer.body.decode())
+
+    async def test_gunicorn(self):
+        """gunicorn with a certificate takes an upload and sends it back."""
+        waiter = await self.waiter(ca_file=self.authority_file)
+        path = self.write("gunicorn.pem", self.authority.issue(addresses=["127.0.0.1"]))
+        headers = service_headers(
+            f"exec python3 -m gunicorn --chdir {HERE} --threads 2 --bind 127.0.0.1:$PORT0 --certfile {path} --keyfile {path} "
+            "wsgi_application:application",
+            health_check_url="/length",
+            mem=256,
+            env_PATH=python_path(),
+            backend_proto="https",
+        )
+        body = bytes(range(256)) * 4096
+        for _ in range(2):
+            echoed = await waiter.request("/echo", method="POST", headers=headers, data=body)
+            self.assertEqual((echoed.code, echoed.body == body), (200, True), echoed.body[:500])
+            chunked = await waiter.request("/chunked", headers=headers)
+            self.assertEqual((chunked.length, chunked.body), (None, b"chunk " * 100))
+
+    async def test_aFileThatIsNoAuthority(self):
+        """A start with authorities that cannot be read fails and says why."""
+        for path, words in (("/nowhere/ca.pem", "cannot be read: No such file"), (__file__, "no certificate in it")):
+            with self.assertRaises(AssertionError) as caught:
+                await self.waiter(ca_file=path)
+            self.assertIn(f"backend-tls.ca-file: {path}", str(caught.exception))
+            self.assertIn(words, str(caught.exception))
+            self.assertNotIn("Traceback", str(caught.exception).partition("Waiter did not start")[2])
+
+
 if CURL is None:
     SecureTests.skip = "curl is not installed"

@@ -1,5 +1,6 @@
 """Which requests are sent again, and to whom."""
 
+import json
 from errno import EMFILE
 
 from hypothesis import given
@@ -9,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.router.world import World, chunked, get, head, ok, parse, post
 from waiter.router.retries import RetryBudget, RetryBudgets
+from waiter.support.trust import CertificateRefused
 from waiter.telemetry.metrics import ServiceMetrics
 
 
@@ -90,6 +92,23 @@ class ConnectTests(SynchronousTestCase):
         world.instances.refusing = set()
         _, instance = world.ask(get(), client)
         self.assertEqual(instance.getPeer().port, 10001)
+
+    def test_certificateRefused(self):
+        """If an instance's certificate is not believed, another one is not tried, and the client is told why."""
+        world = World(instances=2)
+        world.instances.refusal = CertificateRefused(string="it is for somebody else")
+        world.instances.refusing = {10001}
+        client = world.client()
+        for _ in range(2):
+            client.deliver(get(b"/", b"Accept: application/json"))
+            world.step()
+            first, _, body = parse(client.take())
+            self.assertEqual(first, b"HTTP/1.1 502 Bad Gateway")
+            error = json.loads(body)["waiter-error"]
+            self.assertEqual(error["message"], "The instance could not prove who it is")
+            self.assertEqual(error["details"]["reason"], "it is for somebody else")
+        world.check_idle(self)
+        self.assertEqual(world.numbers.retries, 0)
 
     def test_noTimeLeft(self):
         """When connecting has used up the time, the error says that it was the connecting."""

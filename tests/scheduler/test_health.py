@@ -12,9 +12,11 @@ from twisted.internet.ssl import DistinguishedName as Name
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.certificates import Authority
 from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag, Instance
 from waiter.scheduler.health import HealthProbe, answered, health_url, unanswered
+from waiter.support.trust import Trust
 from waiter.version import __version__
 
 CONNECTED, RESPONDED = Flag.HAS_CONNECTED, Flag.HAS_RESPONDED
@@ -318,6 +320,20 @@ class HealthProbeTests(TestCase):
         )
         target = await self.listen(answers(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), tls=options)
         self.assertTrue((await self.check(target, backend_proto="https")).healthy)
+
+    async def test_aCertificateThatIsNotBelievedIsATLSError(self):
+        """Where instances have to prove who they are, a check tells at once why one did not."""
+        authority = Authority()
+        trust = Trust(authorities=authority.pem)
+        for issued, healthy in (
+            (authority.issue(addresses=["127.0.0.1"]), True),
+            (authority.issue("nobody.example"), False),
+        ):
+            options = PrivateCertificate.loadPEM(issued.pem + issued.key_pem).options()
+            target = await self.listen(answers(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), tls=options)
+            result = await HealthProbe(reactor, trust=trust).check(target, description(backend_proto="https"))
+            self.assertEqual((result.healthy, result.error), (healthy, None if healthy else "ssl-exception"))
+        self.assertIn("the certificate for 127.0.0.1 is not accepted: it is for nobody.example", result.message)
 
     async def test_aCheckThatIsCancelledDropsItsConnection(self):
         asked = Deferred()

@@ -21,7 +21,7 @@ from waiter.router.pem import BadPEM, Pair, by_name, certificates_in, keys_in, p
 T = TypeVar("T")
 Seen = tuple[tuple[str, int, int, int], ...]
 
-PROTOCOLS = (b"http/1.1",)
+PROTOCOLS = (b"http/1.1", b"http/1.0")
 """What is spoken inside of TLS, in the words of ALPN."""
 
 

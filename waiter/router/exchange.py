@@ -28,6 +28,7 @@ from waiter.router.request import Request
 from waiter.router.retries import IDEMPOTENT
 from waiter.router.tunnel import Tunnel
 from waiter.router.upload import Upload
+from waiter.support.trust import CertificateRefused
 from waiter.telemetry.metrics import ServiceMetrics
 
 if TYPE_CHECKING:
@@ -261,10 +262,11 @@ class Exchange:
 
     def _not_connected(self, failure: Failure) -> None:
         """Nothing was sent, so another instance can be tried as long as there is time."""
-        error = InstanceUnreachable(
-            "Request failed to connect to service backend", details={"reason": failure.getErrorMessage()}
-        )
-        if getattr(failure.value, "osError", None) in _OUR_OWN_FAULT:
+        refused = failure.check(CertificateRefused) is not None
+        words = "The instance could not prove who it is" if refused else "Request failed to connect to service backend"
+        error = InstanceUnreachable(words, details={"reason": failure.getErrorMessage()})
+        # Others of the service would have the same certificate.
+        if refused or getattr(failure.value, "osError", None) in _OUR_OWN_FAULT:
             self._fail(error, Outcome.GENERIC_ERROR)
             return
         self.numbers.retries += 1

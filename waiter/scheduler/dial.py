@@ -7,14 +7,12 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Any
 
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReadDescriptor
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import CertificateOptions
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -51,16 +49,16 @@ class Dial:
             attempt.close()
         return answer == ECONNREFUSED
 
-    def connect(self, protocol: Protocol, certificate: "AnyCertificate | None") -> Deferred[Protocol | None]:
+    def connect(self, protocol: Protocol, creator: IOpenSSLClientConnectionCreator | None) -> Deferred[Protocol | None]:
         """
         Connect, on the socket that is there or by the reactor's own means. Fires when C{protocol} has been connected;
         cancelling drops the attempt.
 
-        @param certificate: wraps the connection in TLS.
+        @param creator: wraps the connection in TLS.
         """
-        if certificate is not None:
+        if creator is not None:
             inner = Factory.forProtocol(lambda: protocol)
-            protocol = TLSMemoryBIOFactory(certificate, True, inner, clock=self._reactor).buildProtocol(None)
+            protocol = TLSMemoryBIOFactory(creator, True, inner, clock=self._reactor).buildProtocol(None)
         attempt, self._socket = self._socket, None
         if attempt is not None:
             SocketTransport(self._reactor, attempt).carry(protocol)
@@ -106,17 +104,18 @@ class SocketTransport:
 
     def loseConnection(self) -> None:
         """Close; the protocol is told in another turn of the reactor."""
-        protocol = self._protocol
-        self.abortConnection()
-        if protocol is not None:
-            self._reactor.callLater(0, protocol.connectionLost, Failure(ConnectionDone()))
+        self._close(ConnectionDone())
 
     def abortConnection(self) -> None:
-        """Close; the protocol is told nothing any more."""
-        if self._protocol is not None:
-            self._protocol = None
+        """Close; the protocol is told in another turn of the reactor."""
+        self._close(ConnectionAborted())
+
+    def _close(self, reason: Exception) -> None:
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
             self._reactor.removeReader(self)
             self._socket.close()
+            self._reactor.callLater(0, protocol.connectionLost, Failure(reason))
 
     def fileno(self) -> int:
         """The descriptor; -1 when it is closed."""
@@ -144,25 +143,11 @@ class SocketTransport:
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection has ended, or the reactor stops."""
-        protocol = self._protocol
-        self.abortConnection()
+        protocol, self._protocol = self._protocol, None
         if protocol is not None:
+            self._reactor.removeReader(self)
+            self._socket.close()
             protocol.connectionLost(reason)
-
-
-@implementer(IOpenSSLClientConnectionCreator)
-class AnyCertificate:
-    """Speaks TLS without asking who the other side is: an instance has no name that a certificate could prove."""
-
-    def __init__(self) -> None:
-        self._options = CertificateOptions(verify=False)
-
-    def clientConnectionForTLS(
-        self,
-        tlsProtocol: TLSMemoryBIOProtocol,  # noqa: ARG002 - Twisted's signature
-    ) -> SSL.Connection:
-        """A connection that verifies nothing."""
-        return SSL.Connection(self._options.getContext(), None)
 
 
 @lru_cache(maxsize=1024)

@@ -8,13 +8,15 @@ import attrs
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag, Instance
 from waiter.scheduler.answer import Answer
-from waiter.scheduler.dial import AnyCertificate, Dial
+from waiter.scheduler.dial import Dial
+from waiter.support.trust import CertificateRefused, Trust
 from waiter.version import __version__
 
 #: How much of an answer's body is read after the verdict before the connection is cut.
@@ -130,14 +132,17 @@ class HealthProbe:
     that sees to one connection at a time.
 
     Checking a port where nobody listens yet costs some 50 µs, so a starting instance can be asked every few milliseconds.
-    The certificate of an C{https} instance is not verified: the instance has none that could be.
+    An C{https} instance has to prove who it is, or not, as for requests.
     """
 
-    def __init__(self, reactor: Any, *, timeout_secs: float = 5.0) -> None:
-        """@param timeout_secs: how long an instance may take to begin its answer."""
+    def __init__(self, reactor: Any, *, timeout_secs: float = 5.0, trust: Trust | None = None) -> None:
+        """
+        @param timeout_secs: how long an instance may take to begin its answer.
+        @param trust: which certificates of instances are believed.
+        """
         self._reactor = reactor
         self._timeout_secs = timeout_secs
-        self._certificate = AnyCertificate()
+        self._trust = trust or Trust()
 
     def check(
         self, instance: Instance, description: ServiceDescription, *, patience_secs: float = 0.0
@@ -163,7 +168,7 @@ class HealthProbe:
             reason = "was refused: nothing listens on that port"
             return succeed(unanswered(asked.url, CONNECT, connected=False, reason=reason))
         check = _Check(self._reactor, asked, limit_secs)
-        check.begin(dial, self._certificate if asked.tls else None)
+        check.begin(dial, self._trust.creator(asked.host) if asked.tls else None)
         return check.result
 
 
@@ -190,9 +195,9 @@ class _Check(Protocol):
         self._timer = reactor.callLater(limit_secs, self._time_is_up)
         self.result: Deferred[HealthResult] = Deferred(self._cancelled)
 
-    def begin(self, dial: Dial, certificate: AnyCertificate | None) -> None:
+    def begin(self, dial: Dial, creator: IOpenSSLClientConnectionCreator | None) -> None:
         """Connect and ask."""
-        self._connecting = maybeDeferred(dial.connect, self, certificate)
+        self._connecting = maybeDeferred(dial.connect, self, creator)
         self._connecting.addErrback(self._not_connected)
 
     def connectionMade(self) -> None:
@@ -217,7 +222,7 @@ class _Check(Protocol):
             self._end()
         elif self._answer.status is not None:
             self._tell(self._answered())
-        elif reason.check(SSL.Error):
+        elif reason.check(SSL.Error, CertificateRefused):
             self._tell(self._unanswered(TLS, f"failed in TLS: {reason.value}"))
         else:
             self._tell(self._unanswered(HANGUP, "was cut off before an answer came"))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scheduler.local.fakes import service
-from waiter.errors import ServiceForbidden, ServiceMisconfigured
+from waiter.errors import ServiceForbidden
 from waiter.scheduler.local.backoff import Backoff
 from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
 from waiter.scheduler.local.probing import FailedChecks, starting_pause
@@ -204,11 +204,3 @@ class ValidationTests(SynchronousTestCase):
     def test_aUsersNumberIsNotAName(self):
         error = self.assertRaises(ServiceForbidden, self.check, privileged=True, run_as_user="1000")
         self.assertIn("the user's name, not the number", error.message)
-
-    def test_tlsInstancesAreRefused(self):
-        for parameters in (
-            {"backend_proto": "https"},
-            {"health_check_proto": "https", "ports": 2, "health_check_port_index": 1},
-        ):
-            error = self.assertRaises(ServiceMisconfigured, self.check, **parameters)
-            self.assertIn("use http", error.message)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from waiter.errors import ServiceForbidden, ServiceMisconfigured
+from waiter.errors import ServiceForbidden
 from waiter.model.checks import shown
 from waiter.model.description import ServiceDescription
 
@@ -14,17 +14,8 @@ def check_runs_here(
     @param user: who Waiter runs as.
     @param privileged: whether it can run instances as others.
     @param exists: whether there is a user of a name on this machine.
-    @raise ServiceMisconfigured: a service described so cannot run here.
-    @raise ServiceForbidden: it may not.
+    @raise ServiceForbidden: a service described so may not run here.
     """
-    for name, proto in (
-        ("backend-proto", description.backend_proto),
-        ("health-check-proto", description.health_check_proto),
-    ):
-        if proto not in {None, "http"}:
-            raise ServiceMisconfigured(
-                f"{name} {proto} is not supported for instances on this machine: leave it out or use http"
-            )
     wanted = description.run_as_user
     if wanted == user:
         return

@@ -124,6 +124,7 @@ class NeverPassedTests(SynchronousTestCase):
     def test_whatDoesNotSpeakHTTPIsTold(self):
         for error in ("hangup-exception", "generic-exception"):
             self.assertIn("plain HTTP/1", self.explain(unanswered(URL, error, connected=True, reason="x")).advice)
+        self.assertIn("speak TLS", self.explain(unanswered(URL, "ssl-exception", connected=True, reason="x")).advice)
         silent = unanswered(URL, "timeout-exception", connected=True, reason="was not answered within 5 s")
         self.assertIn("answered at once", self.explain(silent).advice)
 

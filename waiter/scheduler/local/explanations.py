@@ -212,6 +212,11 @@ def _answered_wrong(check: HealthResult) -> Explanation:
         advice = "Give health-check-url a path that the service answers with 200."
     elif check.error == TIMEOUT:
         advice = "Give health-check-url a path that is answered at once; what listens there must be a server for HTTP."
+    elif check.error == TLS:
+        advice = (
+            "What listens there must speak TLS, as backend-proto https says, and prove who it is, if backend-tls is set in "
+            "Waiter's settings."
+        )
     else:
         advice = "What listens there must be a server for plain HTTP/1, as backend-proto http says."
     return Explanation(_last(check), advice)

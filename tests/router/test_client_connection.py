@@ -97,6 +97,8 @@ class PipelineTests(SynchronousTestCase):
         world = World()
         client = world.client()
         client.deliver(get().replace(b"app", b"other") * 3000)
+        while world.clock.getDelayedCalls() and client.written.count(b"HTTP/1.1 400") < 3000:
+            world.step()
         self.assertEqual(client.take().count(b"HTTP/1.1 400"), 3000)
         self.assertEqual(client.end, None)
 

@@ -3,7 +3,8 @@
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.router.world import World, get, ok, parse, values
+from tests.router.world import Wire, World, get, ok, parse, values
+from waiter.router.carrier import Carrier
 from waiter.router.limits import Limits
 
 
@@ -210,3 +211,24 @@ class DrainTests(SynchronousTestCase):
         clients[0].reset()
         numbers = world.metrics.router
         self.assertEqual((numbers.connections_open, numbers.connections_total), (2, 3))
+
+    def test_aConnectionThatIsMadeWhenTheDrainHasBegunIsClosed(self):
+        """It was accepted before, and its transport comes only now."""
+        world = World()
+        protocol = world.factory.buildProtocol(None)
+        done = world.factory.drain(30)
+        wire = Wire(world.clock, protocol)
+        world.step()
+        self.assertEqual(wire.end, "closed")
+        self.assertIsNone(self.successResultOf(done))
+
+    def test_aConnectionThatNeverCameToBeIsNotWaitedFor(self):
+        """Only what was announced of it is taken back."""
+        world = World()
+        protocol = world.factory.buildProtocol(None)
+        carrier = Carrier(None, protocol)
+        carrier.never_opened(OSError())
+        carrier.never_opened(OSError())
+        self.assertEqual(world.metrics.router.connections_open, 0)
+        self.assertIsNone(self.successResultOf(world.factory.drain(30)))
+        self.assertEqual(world.clock.getDelayedCalls(), [])

@@ -32,6 +32,7 @@ class Wire:
     @ivar end: C{None}, C{"closed"} or C{"aborted"}: what this side did.
     @ivar half: this side sends no more.
     @ivar unsent_bytes: how much of what was written the other end has not taken.
+    @ivar stays: closed, it is not lost before the other end has read all.
     @ivar paused: this side does not read; what is delivered meanwhile waits.
     """
 
@@ -42,6 +43,7 @@ class Wire:
         self.writes = 0
         self.end = None
         self.half = False
+        self.stays = False
         self.paused = False
         self.lost = False
         self.producer = None
@@ -66,10 +68,12 @@ class Wire:
         if self.end is None and not self.lost:
             assert self.producer is None, "a close that waits for a producer"
             self.end = "closed"
+            if self.stays:
+                return
             self._clock.callLater(0, self.lose, ConnectionDone())
 
     def abortConnection(self):
-        if self.end is None and not self.lost:
+        if self.end != "aborted" and not self.lost:
             self.end = "aborted"
             self._clock.callLater(0, self.lose, ConnectionAborted())
 

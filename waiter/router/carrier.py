@@ -148,6 +148,11 @@ class Carrier(asyncio.Protocol):
         if self._held is not None:
             self._transport.set_protocol(self._held)
 
+    def never_opened(self, problem: Exception) -> None:
+        """The connection did not come to be. The protocol has not met its transport, but may be counted somewhere."""
+        if not self.connected and hasattr(self, "protocol"):
+            self.connection_lost(problem)
+
     def data_received(self, data: bytes) -> None:
         """Pass on what has come."""
         try:
@@ -213,7 +218,7 @@ class Carrier(asyncio.Protocol):
 
     def loseConnection(self) -> None:
         """Close when all that was written is sent and no producer is registered."""
-        if not self.connected or self.disconnecting:
+        if not self.connected or self.disconnecting or self._closing:
             return
         self.disconnecting = True
         self._transport.pause_reading()

@@ -178,9 +178,10 @@ def _admit_carried(
 async def _adopt(loop: asyncio.AbstractEventLoop, carrier: Carrier, accepted: socket.socket) -> None:
     try:
         await loop.connect_accepted_socket(lambda: carrier, accepted)
-    except Exception:  # noqa: BLE001 - one connection must not take the others down
+    except Exception as problem:  # noqa: BLE001 - one connection must not take the others down
         _log.failure("An accepted connection could not be served")
         accepted.close()
+        carrier.never_opened(problem)
 
 
 def _admit_plainly(reactor: Any, factory: IProtocolFactory, accepted: socket.socket, _name: Any) -> None:

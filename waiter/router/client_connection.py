@@ -23,10 +23,13 @@ from waiter.router.own_answer import error_answer
 from waiter.router.parts import RouterParts
 from waiter.router.request import Request
 from waiter.router.request_reader import RequestReader
-from waiter.router.sockets import half_close, send_at_once
+from waiter.router.sockets import half_close, send_at_once, unsent_bytes
 
 if TYPE_CHECKING:
     from waiter.router.tunnel import Tunnel
+
+# So many requests of one client are begun at one go. Where each is answered at once, others would wait long.
+_TURN = 16
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -71,6 +74,9 @@ class ClientConnection(Protocol):
         self._pending = b""
         self._at = 0
         self._pumping = False
+        # Others have their turn.
+        self._pausing = False
+        self._unsent: int | None = 0
         self._in_head = False
         self._discarded = 0
         self._tunnel: Tunnel | None = None
@@ -85,7 +91,10 @@ class ClientConnection(Protocol):
     # What the transport calls.
 
     def connectionMade(self) -> None:
-        """Begin."""
+        """Begin, unless all is over already."""
+        if self._closing:
+            self.transport.loseConnection()
+            return
         self._open = True
         send_at_once(self.transport)
         self.transport.registerProducer(self, True)
@@ -93,7 +102,8 @@ class ClientConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the client."""
         if self._resting:
-            request = self._reader.repeated(data)
+            # A client that does not read its answers gets no further ones.
+            request = None if self.full else self._reader.repeated(data)
             if request is not None:
                 self._respond(request)
                 return
@@ -173,6 +183,7 @@ class ClientConnection(Protocol):
     def tunnel(self, tunnel: "Tunnel") -> None:
         """From now on the client's bytes are for a tunnel, which is the responder."""
         self._tunnel = self.responder = tunnel
+        self._pausing = False
         self.pump()
 
     def leave_tunnel(self, *, ended: bool) -> None:
@@ -195,7 +206,7 @@ class ClientConnection(Protocol):
 
     def close(self) -> None:
         """Close the connection when all that was written is sent."""
-        self._closing = self._deaf = True
+        self._closing = self._deaf = self.touched = True
         self._resting = False
         if self._open:
             self.transport.unregisterProducer()
@@ -266,13 +277,20 @@ class ClientConnection(Protocol):
         if self._pumping:
             return
         self._pumping = True
+        served = self._served
         try:
-            while self._step():
-                pass
+            while not self._pausing and self._step():
+                if self._served - served >= _TURN:
+                    self._pausing = True
+                    self.parts.clock.callLater(0, self._pump_on)
         finally:
             self._pumping = False
         if not self._closing:
             self._adjust()
+
+    def _pump_on(self) -> None:
+        self._pausing = False
+        self.pump()
 
     # Inside.
 
@@ -438,7 +456,12 @@ class ClientConnection(Protocol):
         """Nothing has happened for C{secs}, and there is no responder."""
         limits = self.parts.limits
         if self._closing:
-            if secs > limits.linger_secs:
+            unsent = unsent_bytes(self.transport)
+            if unsent != self._unsent:
+                # It reads its last answer.
+                self._unsent = unsent
+                self.touched = True
+            elif secs > (limits.unread_secs if unsent else limits.linger_secs):
                 self.abort()
         elif self._resting:
             if secs > (limits.idle_secs if self._served else limits.head_secs):

@@ -169,6 +169,9 @@ class Exchange:
         self.touched = True
         self._attempt = attempt = Attempt(self, backend, self._upload)
         attempt.ask()
+        if self.client.full:
+            # It was before there was anybody to be told.
+            attempt.client_full()
         if self.taking:
             self.client.pump()
 

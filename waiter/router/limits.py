@@ -21,6 +21,7 @@ class Limits:
     @ivar head_secs: how long the head of a request may take, and the first one to begin.
     @ivar body_secs: how long a client may send nothing while the rest of its body is waited for.
     @ivar linger_secs: how long a connection is read on after its last answer, so that the answer is not lost.
+    @ivar unread_secs: how long a client may read nothing of its last answer before it is cut off.
     @ivar continue_secs: how long an instance may think before a client that asked is told to go on with its body.
     @ivar drain_waiting_secs: how long requests may still wait for a slot when the router stops.
     @ivar sweep_secs: how often connections are looked at.
@@ -37,6 +38,7 @@ class Limits:
     head_secs: float = 30.0
     body_secs: float = 60.0
     linger_secs: float = 5.0
+    unread_secs: float = 20.0
     continue_secs: float = 1.0
     drain_waiting_secs: float = 10.0
     sweep_secs: float = 0.25

@@ -140,6 +140,13 @@ class InstanceUnreachable(WaiterError):
     cause = "instance-error"
 
 
+class InstanceUnproven(WaiterError):
+    """The instance has not the certificate that it should have."""
+
+    status = 502
+    cause = "instance-error"
+
+
 class InstanceFailed(WaiterError):
     """The instance broke the exchange before its answer began."""
 

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from waiter.admin.negotiation import internal_error
 from waiter.catalog.descriptor import Descriptor
-from waiter.errors import InstanceUnreachable, RequestTimeout, WaiterError
+from waiter.errors import InstanceUnproven, InstanceUnreachable, RequestTimeout, WaiterError
 from waiter.model.instance import Instance
 from waiter.model.outcome import Outcome
 from waiter.reservation.lease import Lease
@@ -265,11 +265,15 @@ class Exchange:
 
     def _not_connected(self, failure: Failure) -> None:
         """Nothing was sent, so another instance can be tried as long as there is time."""
-        refused = failure.check(CertificateRefused) is not None
-        words = "The instance could not prove who it is" if refused else "Request failed to connect to service backend"
-        error = InstanceUnreachable(words, details={"reason": failure.getErrorMessage()})
-        # Others of the service would have the same certificate.
-        if refused or getattr(failure.value, "osError", None) in _OUR_OWN_FAULT:
+        details = {"reason": failure.getErrorMessage()}
+        if failure.check(CertificateRefused) is not None:
+            # Others of the service would have the same certificate.
+            self._fail(
+                InstanceUnproven("The instance could not prove who it is", details=details), Outcome.GENERIC_ERROR
+            )
+            return
+        error = InstanceUnreachable("Request failed to connect to service backend", details=details)
+        if getattr(failure.value, "osError", None) in _OUR_OWN_FAULT:
             self._fail(error, Outcome.GENERIC_ERROR)
             return
         self.numbers.retries += 1

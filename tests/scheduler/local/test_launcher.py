@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -12,6 +14,16 @@ from twisted.trial.unittest import TestCase
 from waiter.scheduler.local.launcher import command_shell, launch, launcher_script
 from waiter.scheduler.local.pidfd import PidWatch
 from waiter.scheduler.local.records import InstanceDirectory
+
+DYING_SERVER = """
+import sys, time
+from pathlib import Path
+from waiter.scheduler.local.launcher import launch
+from waiter.scheduler.local.records import InstanceDirectory
+launcher = launch(InstanceDirectory(Path(sys.argv[1])), {}, ())
+print(launcher.pid, flush=True)
+time.sleep(3600)
+"""
 
 
 class LauncherTests(TestCase):
@@ -50,6 +62,27 @@ class LauncherTests(TestCase):
         await ended
         self.assertEqual((self.directory.stdout.read_text(), self.directory.stderr.read_text()), ("", ""))
         self.assertIsNone(self.directory.read_exit())
+
+    async def test_whenWaiterDiesBeforeItOpensTheGateTheCommandNeverRuns(self):
+        directory = InstanceDirectory(Path(self.mktemp()).absolute() / "a" / "a.1")
+        directory.create()
+        directory.write_script(
+            launcher_script("echo ran", service_id="a", exit_path=directory.exit, shell=command_shell())
+        )
+        server = subprocess.Popen(
+            [sys.executable, "-c", DYING_SERVER, str(directory.path)],
+            cwd=Path(__file__).parents[3],
+            stdout=subprocess.PIPE,
+        )
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        launcher = int(server.stdout.readline())
+        ended = Deferred()
+        PidWatch(reactor, launcher, lambda: ended.callback(None))
+        server.kill()
+        await ended
+        self.assertEqual((directory.stdout.read_text(), directory.read_exit()), ("", None))
 
     async def test_whenTheLauncherWasKilledTheGateOpensForNobody(self):
         launcher, ended = self.launch("echo ran")

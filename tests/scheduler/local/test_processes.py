@@ -1,5 +1,6 @@
 """Real instances: what they are given, how completely they end, how their failures are told."""
 
+import contextlib
 import errno
 import json
 import os
@@ -20,6 +21,7 @@ from waiter.scheduler.local import runner
 from waiter.scheduler.local.environment import service_password
 from waiter.scheduler.local.ports import port_is_used
 from waiter.scheduler.local.processes import snapshot
+from waiter.scheduler.local.records import InstanceDirectory
 
 
 class ProcessCase(World, TestCase):
@@ -82,6 +84,34 @@ class StartTests(ProcessCase):
         self.assertEqual(record["start-ticks"], int(stat[19]))
         self.assertEqual(os.getsid(record["pid"]), record["pid"])
 
+    async def test_nothingRunsBeforeTheRecordNamesItsProcess(self):
+        seen = "cp ../instance.json seen; ps -o pid= -p $PPID > launcher; nice > nice; "
+        _, instance = await self.run_one(f"{seen} exec {SERVER}")
+        work = self.files(instance) / "work"
+        record = json.loads((work / "seen").read_text())
+        self.assertEqual(record["pid"], int((work / "launcher").read_text()))
+        self.assertIsNotNone(record["start-ticks"])
+        self.assertIsNotNone(record["boot-id"])
+
+    async def test_whatCannotBeRecordedDoesNotRun(self):
+        write, written = InstanceDirectory.write, []
+
+        def once(directory, record):
+            written.append(directory)
+            if len(written) == 2:
+                raise OSError(errno.EIO, "Input/output error")
+            write(directory, record)
+
+        self.patch(InstanceDirectory, "write", once)
+        service = self.service(cmd="touch $WAITER_SANDBOX/../../../../ran; sleep 3600", restart_backoff_factor=1000)
+        before = self.pipes()
+        await self.scheduler.create(service)
+        (failed, *_) = await self.failed(service)
+        self.assertIn("Input/output error", failed.message)
+        self.assertEqual(self.pipes(), before)
+        await self.scheduler.delete(service.id)
+        self.assertFalse((self.directory / "ran").exists())
+
     async def test_secretsAreNotOnDisk(self):
         service, instance = await self.run_one(SERVER)
         password = service_password(b"secret", service.id).encode()
@@ -115,6 +145,14 @@ class StartTests(ProcessCase):
         failed = await self.fail_one("printf '%s\\n' \"it's\" 'a \"b\" $HOME'\nfalse")
         self.assertEqual(failed.last_output, ("it's", 'a "b" $HOME'))
         self.assertEqual(failed.exit_code, 1)
+
+    @staticmethod
+    def pipes():
+        links = set()
+        for path in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                links.add(str(path.readlink()))
+        return {link for link in links if link.startswith("pipe:")}
 
     @staticmethod
     def descriptors():

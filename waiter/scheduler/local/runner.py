@@ -216,8 +216,8 @@ class ProcessRunner:
             directory.write(record)
             self._shares.place(instance_id, launcher.pid, cpus=description.cpus, mem_mib=description.mem)
             running = self._follow(record, directory, lease, own=True)
-        except OSError:
-            # Out of disk or descriptors.
+        except BaseException:
+            # Out of disk or descriptors, most likely.
             launcher.give_up()
             kill_unwatched(launcher.pid)
             self._shares.remove(instance_id)

@@ -1,6 +1,7 @@
 """Deleting what others have filled."""
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,29 @@ class RemovalTests(SynchronousTestCase):
 
     def fail_to_delete(self):
         raise PermissionError
+
+    def test_aTreeDeeperThanTheStackIsDeleted(self):
+        self.dig(sys.getrecursionlimit() + 100)
+        self.assertIs(remove_tree(self.top / "a"), True)
+        self.assertEqual((self.top / "kept" / "file").exists(), True)
+
+    def test_aTreeDeeperThanThereAreDescriptorsIsDeleted(self):
+        self.dig(200)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 50, hard))
+        self.assertIs(remove_tree(self.top / "a"), True)
+
+    def dig(self, depth):
+        """Make directories in each other, below C{a}, with a file and a link in each."""
+        directory = os.open(self.top / "a", os.O_RDONLY)
+        for _ in range(depth):
+            os.mkdir("deep", dir_fd=directory)
+            os.symlink(self.top.absolute() / "kept", "link", dir_fd=directory)
+            inner = os.open("deep", os.O_RDONLY, dir_fd=directory)
+            os.close(directory)
+            directory = inner
+        os.close(directory)
 
     @skipIf(os.geteuid() != 0, "needs another user than root")
     def test_directoriesThatNobodyMayEnterAreDeleted(self):

@@ -138,6 +138,15 @@ class PortPoolTests(SynchronousTestCase):
                 break
         self.assertEqual(victim.read_text(), "precious")
 
+    def test_noFileIsMadeWhereALinkInPlaceOfTheDirectoryLeads(self):
+        elsewhere = Path(self.mktemp())
+        elsewhere.mkdir()
+        self.directory.symlink_to(elsewhere.absolute())
+        error = self.assertRaises(NotADirectoryError, self.pool().take, 1)
+        self.assertIn(f"{self.directory}, where ports are locked", error.strerror)
+        self.pool().give_back(self.pool().adopt((20,)))
+        self.assertEqual(list(elsewhere.iterdir()), [])
+
     def test_nonsenseInALockFileDoesNotMatter(self):
         self.directory.mkdir()
         (self.directory / "20").write_bytes(b"\xff\x00 nonsense" * 100)

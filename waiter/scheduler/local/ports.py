@@ -178,6 +178,11 @@ class PortPool:
         try:
             self._directory.mkdir(parents=True, mode=0o777)
         except FileExistsError:
+            if not stat.S_ISDIR(self._directory.lstat().st_mode):
+                # A link would lead to where its maker wants files to be.
+                raise NotADirectoryError(
+                    errno.ENOTDIR, f"{self._directory}, where ports are locked, is not a directory: remove it"
+                ) from None
             return
         # Against the umask: other users' servers keep their locks here too, and nobody deletes another's.
         self._directory.chmod(stat.S_ISVTX | 0o777)
@@ -195,24 +200,25 @@ class PortPool:
         return lock if usable else None
 
     def _lock(self, port: int) -> int | None:
-        path = self._directory / str(port)
+        directory = lock = None
         try:
-            lock = _open(path)
+            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            lock = _open(str(port), directory)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = os.fstat(lock)
+            named = os.stat(str(port), dir_fd=directory, follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode) and named.st_ino == found.st_ino:
+                taken, lock = lock, None
+                return taken
         except OSError as error:
             if error.errno in _LACKING:
                 # The next port would not fare better.
                 raise
-            # Somebody made something else of it.
-            return None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found = os.fstat(lock)
-            if stat.S_ISREG(found.st_mode) and path.lstat().st_ino == found.st_ino:
-                return lock
-        except OSError:
-            # Locked by another, or just deleted by somebody who tidies up.
-            pass
-        os.close(lock)
+            # Locked by another, just deleted by somebody who tidies up, or somebody made something else of it.
+        finally:
+            for descriptor in (directory, lock):
+                if descriptor is not None:
+                    os.close(descriptor)
         return None
 
     def _rest(self, port: int) -> None:
@@ -244,12 +250,12 @@ def _close(taken: Iterable[tuple[int, int]]) -> None:
         os.close(lock)
 
 
-def _open(path: Path) -> int:
+def _open(name: str, directory: int) -> int:
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         # Never O_CREAT on another user's file: kernels refuse that in directories that everybody may write to.
-        return os.open(path, flags)
+        return os.open(name, flags, dir_fd=directory)
     except FileNotFoundError:
-        lock = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        lock = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=directory)
         os.fchmod(lock, 0o666)
         return lock

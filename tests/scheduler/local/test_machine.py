@@ -334,6 +334,16 @@ class RetentionTests(SynchronousTestCase):
         self.assertEqual(list(self.services.glob("*/*/work")), [])
         self.assertEqual(self.kept(), ["a.0", "a.1"])
 
+    def test_whatEndedBeforeTheClockWasSetBackIsNotKeptForLonger(self):
+        self.now = 1e9
+        self.end("a.0")
+        self.now = 0.0
+        self.end("a.1")
+        self.retention.sweep()
+        self.now = 101.0
+        self.retention.sweep()
+        self.assertEqual(self.kept(), [])
+
     def test_directoriesAreDeletedOneAfterTheOther(self):
         waiting = []
         reactor = Clock()

@@ -64,6 +64,9 @@ class Retention:
         """Delete what is too old."""
         now = self._wall()
         for key, kept in tuple(self._kept.items()):
+            for each in kept:
+                # A time to come is that of a clock that was set back.
+                each.ended_at = min(each.ended_at, now)
             while kept and kept[0].ended_at < now - self._keep_secs:
                 self.delete(kept.popleft().directory)
             if not kept:

@@ -90,6 +90,12 @@ class ReaderTests(SynchronousTestCase):
         self.place.offset.write_text("{")
         self.assertRaises(NotFound, self.reader.extent)
 
+    def test_aLogThatCannotBeReadHoldsNoDescriptor(self):
+        self.place.offset.write_text("{")
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        self.assertRaises(NotFound, self.reader.extent)
+        self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), before)
+
 
 class KeeperTests(TestCase):
     def setUp(self):

@@ -77,6 +77,7 @@ class LogReader:
                 if state is not None and self._state() != state:
                     # An older piece has just got another name.
                     return None
+            self.close()
             raise NotFound("There is no such file.") from error
 
     def _state(self) -> LogState:

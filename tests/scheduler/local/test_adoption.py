@@ -21,7 +21,7 @@ from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag
 from waiter.model.service import Service
 from waiter.scheduler.interface import Signal
-from waiter.scheduler.local.adoption import Verdict, judge, judge_all
+from waiter.scheduler.local.adoption import Verdict, judge_all
 from waiter.scheduler.local.pidfd import PidWatch
 from waiter.scheduler.local.processes import Process, read_process, snapshot
 from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
@@ -48,6 +48,11 @@ HIDE = (
     "ctypes.memset(start, 0, end - start)\nserve(s)"
 )
 HALF = attrs.evolve(RECORD, pid=None, start_ticks=None, boot_id=None)
+
+
+def judge(record, everything, boot_id):
+    (finding,) = judge_all([(InstanceDirectory(Path("a/a.1")), record)], everything, boot_id)
+    return finding.verdict, finding.record
 
 
 def machine(*processes):

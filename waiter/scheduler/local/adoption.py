@@ -1,6 +1,6 @@
 """What has become of the instances of an earlier server: pure rules."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import Enum
 
 import attrs
@@ -42,7 +42,33 @@ class Finding:
         return self.record.pid if _launcher(self.record, everything) is not None else None
 
 
-def judge(record: InstanceRecord, everything: Snapshot, boot_id: str) -> tuple[Verdict, InstanceRecord]:
+def judge_all(
+    records: Iterable[tuple[InstanceDirectory, InstanceRecord]], everything: Snapshot, boot_id: str
+) -> list[Finding]:
+    """
+    What all records mean, in the order of their ends or, before that, their starts.
+
+    One process is one instance: of several records that name it only the oldest has it.
+    """
+    carriers: dict[str, list[Process]] = {}
+    for process in everything.values():
+        if process.instance_id is not None:
+            carriers.setdefault(process.instance_id, []).append(process)
+    findings = []
+    taken: set[int | None] = set()
+    for directory, before in sorted(records, key=lambda each: each[1].ended_at or each[1].created_at):
+        verdict, record = _judge(before, everything, boot_id, carriers.get(before.id, ()))
+        if _launcher(record, everything) is not None and verdict in {Verdict.ALIVE, Verdict.REMAINS}:
+            if record.pid in taken:
+                verdict = Verdict.DEAD
+            taken.add(record.pid)
+        findings.append(Finding(directory=directory, record=record, verdict=verdict, half_written=before.pid is None))
+    return findings
+
+
+def _judge(
+    record: InstanceRecord, everything: Snapshot, boot_id: str, carriers: Collection[Process]
+) -> tuple[Verdict, InstanceRecord]:
     """
     What a record means now.
 
@@ -50,11 +76,11 @@ def judge(record: InstanceRecord, everything: Snapshot, boot_id: str) -> tuple[V
     another instance, so neither a reboot nor a number used again is mistaken for an instance. One that was to be ended is
     ended, whether it was told to or had failed.
 
+    @param carriers: the processes that say they belong to the instance.
     @return: the verdict, and the record, completed if it was half-written.
     """
     if record.boot_id not in {None, boot_id}:
         return (Verdict.DEAD if record.ended_at is None else Verdict.ENDED), record
-    carriers = [process for process in everything.values() if process.instance_id == record.id]
     if record.ended_at is not None:
         return (Verdict.REMAINS if carriers else Verdict.ENDED), record
     half_written = record.pid is None
@@ -70,26 +96,6 @@ def judge(record: InstanceRecord, everything: Snapshot, boot_id: str) -> tuple[V
     if carriers:
         return Verdict.REMAINS, record
     return (Verdict.NEVER_STARTED if half_written and not to_end else Verdict.DEAD), record
-
-
-def judge_all(
-    records: Iterable[tuple[InstanceDirectory, InstanceRecord]], everything: Snapshot, boot_id: str
-) -> list[Finding]:
-    """
-    What all records mean, in the order of their ends or, before that, their starts.
-
-    One process is one instance: of several records that name it only the oldest has it.
-    """
-    findings = []
-    taken: set[int | None] = set()
-    for directory, before in sorted(records, key=lambda each: each[1].ended_at or each[1].created_at):
-        verdict, record = judge(before, everything, boot_id)
-        if _launcher(record, everything) is not None and verdict in {Verdict.ALIVE, Verdict.REMAINS}:
-            if record.pid in taken:
-                verdict = Verdict.DEAD
-            taken.add(record.pid)
-        findings.append(Finding(directory=directory, record=record, verdict=verdict, half_written=before.pid is None))
-    return findings
 
 
 def _launcher(record: InstanceRecord, everything: Snapshot) -> Process | None:

@@ -165,7 +165,7 @@ def assemble(
         port_range=settings.scheduler.port_range,
         port_rest_secs=settings.scheduler.port_rest_secs,
         memory_share=settings.scheduler.memory_share,
-        cpu_share=settings.scheduler.cpu_share,
+        cpu_overcommit=settings.scheduler.cpu_overcommit,
         limits=_instance_limits(settings.scheduler),
         elsewhere=None if settings.scheduler.count_other_servers else lambda: NOTHING,
         log_rotation=LogRotation(max_bytes=settings.scheduler.max_log_bytes, keep=settings.scheduler.keep_logs),

@@ -126,7 +126,7 @@ class SchedulerSettings(Section):
     memory_share: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.8, description="The share of the machine's memory that instances may declare together."
     )
-    cpu_share: PositiveFloat = Field(
+    cpu_overcommit: PositiveFloat = Field(
         default=4,
         description="How many times the machine's CPUs instances may declare together. Over 1, because most of them are idle "
         "most of the time, and busy ones share the CPUs.",

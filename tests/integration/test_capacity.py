@@ -72,7 +72,7 @@ class CapacityTests(TestCase):
         self.assertEqual(again.body, pinned_answer.body)
 
     async def test_whatNeverFitsIsRefusedAtOnceWithTheReason(self):
-        waiter = await self.waiter(WAITER_SCHEDULER_CPU_SHARE="0.001")
+        waiter = await self.waiter(WAITER_SCHEDULER_CPU_OVERCOMMIT="0.001")
         answer = await waiter.request("/", headers=self.headers("big", 0.9, cpus=0.00001))
         self.assertEqual(answer.code, 503)
         self.assertIn(b"MiB of memory, but all instances together may use", answer.body)

@@ -22,7 +22,7 @@ class CapacityTests(SynchronousTestCase):
     def setUp(self):
         self.others = NOTHING
         self.capacity = Capacity(
-            Resources(cpus=2, mem=1000), cpu_share=2, memory_share=0.8, elsewhere=lambda: self.others
+            Resources(cpus=2, mem=1000), cpu_overcommit=2, memory_share=0.8, elsewhere=lambda: self.others
         )
 
     def refusal(self, **need):
@@ -57,7 +57,7 @@ class CapacityTests(SynchronousTestCase):
         self.assertIsNone(self.capacity.impossibility(needs(mem=800, cpus=4)))
         self.assertIn("An instance needs 801 MiB", self.capacity.impossibility(needs(mem=801)))
         self.assertIn("An instance needs 4.1 CPUs", self.capacity.impossibility(needs(cpus=4.1)))
-        self.assertIn("cpu-share", self.capacity.impossibility(needs(cpus=4.1)))
+        self.assertIn("cpu-overcommit", self.capacity.impossibility(needs(cpus=4.1)))
 
     def test_whatOtherServersHoldCounts(self):
         self.others = Resources(cpus=1, mem=700)
@@ -71,7 +71,7 @@ class CapacityTests(SynchronousTestCase):
 
     @given(st.integers(1, 100))
     def test_tenthsAddUp(self, number):
-        capacity = Capacity(Resources(cpus=number / 10, mem=number / 10), cpu_share=1, memory_share=1)
+        capacity = Capacity(Resources(cpus=number / 10, mem=number / 10), cpu_overcommit=1, memory_share=1)
         for each in range(number):
             self.assertIsNone(capacity.refusal(needs(mem=0.1, cpus=0.1), capacity.free))
             capacity.promise(str(each), needs(mem=0.1, cpus=0.1))

@@ -546,7 +546,7 @@ class HoldingBackTests(SchedulerCase):
 
     def test_moreCpusThanAllAreADeploymentError(self):
         described = self.create(cpus=17)
-        self.assertIn("raise cpu-share", self.look(described)[0].deployment_error)
+        self.assertIn("raise cpu-overcommit", self.look(described)[0].deployment_error)
 
     def test_serviceThatRequestsWaitForComesFirst(self):
         filling = self.create("filling", mem=800)

@@ -20,22 +20,22 @@ class Capacity:
         self,
         machine: Resources,
         *,
-        cpu_share: float,
+        cpu_overcommit: float,
         memory_share: float,
         elsewhere: Callable[[], Resources] = lambda: NOTHING,
     ) -> None:
         """
-        @param cpu_share: how many times the machine's CPUs instances may be promised together.
+        @param cpu_overcommit: how many times the machine's CPUs instances may be promised together.
         @param memory_share: how much of the machine's memory instances may be promised together, over 0 and up to 1.
         @param elsewhere: what instances of other servers hold.
         """
         self._machine = machine
-        self._cpu_share = cpu_share
+        self._cpu_overcommit = cpu_overcommit
         self._memory_share = memory_share
         self._elsewhere = elsewhere
         self._promised: dict[str, Resources] = {}
         self._ending: set[str] = set()
-        self.limit = Resources(cpus=machine.cpus * cpu_share, mem=machine.mem * memory_share)
+        self.limit = Resources(cpus=machine.cpus * cpu_overcommit, mem=machine.mem * memory_share)
 
     @property
     def promised(self) -> Resources:
@@ -103,7 +103,7 @@ class Capacity:
         if not Resources(cpus=need.cpus).fits(self.limit):
             reasons.append(
                 f"An instance needs {need.cpus:.6g} CPUs, but all instances together may be promised "
-                f"{self._limit_cpus()}. Ask for less with cpus, or raise cpu-share in the settings of the scheduler"
+                f"{self._limit_cpus()}. Ask for less with cpus, or raise cpu-overcommit in the settings of the scheduler"
             )
         if not Resources(mem=need.mem).fits(self.limit):
             reasons.append(
@@ -119,7 +119,7 @@ class Capacity:
         return {name: {"cpus": round(held.cpus, 6), "mem": round(held.mem, 3)} for name, held in shown.items()}
 
     def _limit_cpus(self) -> str:
-        return f"{self.limit.cpus:.6g} ({self._cpu_share:.6g} times the machine's {self._machine.cpus:.6g})"
+        return f"{self.limit.cpus:.6g} ({self._cpu_overcommit:.6g} times the machine's {self._machine.cpus:.6g})"
 
     def _others(self, what: str) -> str:
         held = getattr(self._elsewhere(), what)

@@ -76,7 +76,7 @@ class LocalScheduler(TwistedService):
         port_rest_secs: float = 120.0,
         port_locks: Path | None = None,
         memory_share: float = 0.8,
-        cpu_share: float = 4.0,
+        cpu_overcommit: float = 4.0,
         machine: Resources | None = None,
         elsewhere: Callable[[], Resources] | None = None,
         user: str | None = None,
@@ -93,7 +93,7 @@ class LocalScheduler(TwistedService):
         @param secret: what the services' passwords are derived from; asked at each start.
         @param port_locks: where the machine's Waiters lock ports; a place all of them agree on if not given.
         @param memory_share: how much of the machine's memory the instances may declare together.
-        @param cpu_share: how many times the machine's CPUs the instances may declare together.
+        @param cpu_overcommit: how many times the machine's CPUs the instances may declare together.
         @param machine: what the machine has; looked up if not given.
         @param elsewhere: what the instances of other servers hold of the machine; looked up if not given.
         @param user: who Waiter runs as; looked up if not given.
@@ -113,7 +113,7 @@ class LocalScheduler(TwistedService):
         self._user = user or own_user()
         self._capacity = Capacity(
             machine_resources() if machine is None else machine,
-            cpu_share=cpu_share,
+            cpu_overcommit=cpu_overcommit,
             memory_share=memory_share,
             elsewhere=elsewhere or self._elsewhere,
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -180,6 +181,20 @@ class RecordTests(SynchronousTestCase):
     def test_aRecordIsReadAsItWasWritten(self):
         for record in (RECORD, attrs.evolve(RECORD, pid=3, start_ticks=4, boot_id="b", exit_code=0, ended_at=6.0)):
             self.assertEqual(InstanceRecord.from_json(record.to_json()), record)
+
+    def test_whatNothingWasStartedInIsDeletedWithoutADescriptor(self):
+        directory = InstanceDirectory(Path(self.mktemp()) / "a" / "a.1")
+        directory.create()
+        directory.write(RECORD)
+        directory.write_script("")
+        with directory.open_output():
+            pass
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        self.assertRaises(OSError, os.open, "/", os.O_RDONLY)
+        directory.discard()
+        self.assertFalse(directory.path.parent.exists())
 
     def test_whatIsNotARecordIsUnreadable(self):
         for text in (b"", b"{", b"[]", b"3", b"{}", b"\xff", RECORD.to_json().replace(b'"format": 1', b'"format": 2')):

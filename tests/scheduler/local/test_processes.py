@@ -9,9 +9,7 @@ import signal
 import socket
 from pathlib import Path
 
-from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.scheduler.local.world import PORTS, World
@@ -348,8 +346,7 @@ class FailureTests(ProcessCase):
             self.assertIn(f"Waits for {lacking}: ", record.queued_reason)
             self.assertIn(os.strerror(code), record.queued_reason)
             self.assertEqual(self.scheduler._runner._ports._held, set())
-            while (self.directory / "services" / described.id).exists():
-                await deferLater(reactor, 0.01)
+            self.assertFalse((self.directory / "services" / described.id).exists())
             patched.restore()
             (instance,) = await self.healthy(described)
             self.assertIsNone((await self.record(described)).queued_reason)

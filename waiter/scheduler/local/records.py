@@ -4,7 +4,7 @@ import glob
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -136,6 +136,11 @@ class InstanceDirectory:
         return self.path / "instance.json"
 
     @property
+    def _new_record(self) -> Path:
+        """What becomes the record."""
+        return self.path / "instance.json.new"
+
+    @property
     def script(self) -> Path:
         """What the launcher runs."""
         return self.path / "run.sh"
@@ -177,6 +182,22 @@ class InstanceDirectory:
                 os.chown(path, owner.uid, owner.gid)
             self.path.chmod(0o711)
 
+    def discard(self) -> None:
+        """
+        Delete the directory of an instance of which nothing was started, and that of its service if it was the only one.
+        Needs no descriptor: there may be none.
+
+        @raise OSError: it cannot be deleted.
+        """
+        for path in (self.record, self._new_record, self.script, self.stdout, self.stderr, self.exit):
+            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            self.work.rmdir()
+            self.path.rmdir()
+        # Other instances of the service may be there.
+        with suppress(OSError):
+            self.path.parent.rmdir()
+
     def write_script(self, text: str, owner: User | None = None) -> None:
         """
         Write C{run.sh}.
@@ -215,10 +236,9 @@ class InstanceDirectory:
 
         @raise OSError: it cannot be written.
         """
-        new = self.path / "instance.json.new"
-        with open(new, "wb", opener=_private) as file:
+        with open(self._new_record, "wb", opener=_private) as file:
             file.write(record.to_json())
-        new.replace(self.record)
+        self._new_record.replace(self.record)
 
     def read(self) -> InstanceRecord:
         """

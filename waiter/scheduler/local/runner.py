@@ -108,7 +108,7 @@ class ProcessRunner:
         except (OSError, ValueError) as error:
             # ValueError: a text that no command line or environment can hold.
             self._ports.abandon(lease)
-            self._retention.delete(directory)
+            self._discard(directory)
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 self._retention.make_room()
             raise _cannot_start(error) from error
@@ -225,6 +225,12 @@ class ProcessRunner:
         launcher.open_gate()
         self._reactor.callInThread(directory.sync)
         return running
+
+    def _discard(self, directory: InstanceDirectory) -> None:
+        try:
+            directory.discard()
+        except OSError:
+            self._retention.delete(directory)
 
     def _follow(
         self, record: InstanceRecord, directory: InstanceDirectory, lease: PortLease, *, own: bool

@@ -7,7 +7,7 @@ import h11
 NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 REQUEST_LINE = re.compile(rb"([A-Z][A-Z-]*) ([\x21-\x7e]+) HTTP/1\.1")
-STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)")
+STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)")
 HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+")
 
 # What frames a message, says where it goes or who asks does not come behind it.
@@ -166,3 +166,19 @@ def answer(stream, method, *, minor=1):
         check(not minor, "an answer without a length", headers)
         body, stream = stream, b""
     return (status, headers, body), stream
+
+
+def statuses(stream):
+    """
+    The statuses of all answers there are, if not all requests need be known: one that has no body although it has a length
+    may be an answer to HEAD.
+    """
+    if not stream:
+        return []
+    for method in (b"GET", b"HEAD"):
+        try:
+            (status, _, _), rest = answer(stream, method)
+            return [status, *statuses(rest)]
+        except (AssertionError, Unfinished) as problem:
+            failed = problem
+    raise failed

@@ -40,6 +40,7 @@ from waiter.reservation.ejection import EjectionRules
 from waiter.reservation.manager import ReserverManager
 from waiter.router.backend import BackendPool
 from waiter.router.carriers import connector
+from waiter.router.door import Door
 from waiter.router.endpoint import is_loopback, parse_endpoint, tcp_of
 from waiter.router.frontend import FrontendFactory
 from waiter.router.instance_tls import secure_connector
@@ -297,7 +298,16 @@ def assemble(
         header_count=settings.listen.max_headers,
         idle_secs=settings.listen.idle_timeout_secs,
         head_secs=settings.listen.head_timeout_secs,
+        body_secs=settings.listen.body_timeout_secs,
+        requests=settings.listen.max_requests_per_connection,
+        body_bytes=settings.request.max_body_bytes,
+        client_bytes_per_sec=settings.request.min_client_bytes_per_sec,
         drain_waiting_secs=settings.listen.drain_waiting_secs,
+    )
+    door = Door(
+        most=settings.listen.max_connections,
+        most_per_address=settings.listen.max_connections_per_address,
+        numbers=metrics.router,
     )
     connect = connector(reactor)
     backends = BackendPool(
@@ -320,10 +330,11 @@ def assemble(
         identity=identity,
         own_hosts=hosts,
         limits=limits,
+        door=door,
         password=password,
         wall=wall,
     )
-    listening = ListeningService(reactor, settings.listen.http, frontend)
+    listening = ListeningService(reactor, settings.listen.http, frontend, door=door)
     metrics_collection = Periodic(
         reactor,
         METRICS_COLLECTION_SECS,

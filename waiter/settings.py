@@ -17,6 +17,7 @@ ENVIRONMENT_PREFIX = "WAITER_"
 SETTINGS_VARIABLE = "WAITER_SETTINGS"
 
 PositiveInt = Annotated[int, Field(gt=0)]
+RequestTimeoutMs = Annotated[int, Field(gt=0, le=3600000)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -62,6 +63,22 @@ class ListenSettings(Section):
     )
     max_head_bytes: PositiveInt = Field(default=32768, description="The largest request line and headers together.")
     max_headers: PositiveInt = Field(default=200, description="The most headers in a request.")
+    body_timeout_secs: PositiveFloat = Field(
+        default=60, description="How long a client may send nothing of a body that is waited for."
+    )
+    max_requests_per_connection: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="After so many requests a connection is closed; 0 for any number."
+    )
+    max_connections: PositiveInt | None = Field(
+        default=None,
+        description="The most connections of clients; more wait until some are closed. If not given, what the limit on open "
+        "files has room for: half of it, less 128.",
+    )
+    max_connections_per_address: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="The most connections of one client: an IPv4 address, or the /64 of an IPv6 address. More are answered "
+        "with 429. 0 for any number, which is right behind a proxy: all come from its address there. UNIX sockets do not count.",
+    )
     drain_timeout_secs: PositiveFloat = Field(
         default=30, description="How long requests may go on when Waiter stops, before their connections are cut."
     )
@@ -89,9 +106,21 @@ class AuthenticatorSettings(Section):
 class RequestSettings(Section):
     """Bounds on one request; a request's own headers may set the first three."""
 
-    queue_timeout_ms: PositiveInt = Field(default=300000, description="How long a request waits for an instance.")
-    socket_timeout_ms: PositiveInt = Field(default=900000, description="How long an instance may be silent.")
-    streaming_timeout_ms: PositiveInt = Field(default=20000, description="How long a peer may take nothing of a body.")
+    queue_timeout_ms: RequestTimeoutMs = Field(default=300000, description="How long a request waits for an instance.")
+    socket_timeout_ms: RequestTimeoutMs = Field(default=900000, description="How long an instance may be silent.")
+    streaming_timeout_ms: RequestTimeoutMs = Field(
+        default=20000, description="How long a peer may take nothing of a body."
+    )
+    max_body_bytes: PositiveInt | None = Field(
+        default=None,
+        description="The longest body of a request for a service; longer ones are refused with 413. Bodies are passed on as "
+        "they come and never held, so there is no bound if not given.",
+    )
+    min_client_bytes_per_sec: Annotated[float, Field(ge=0)] = Field(
+        default=16,
+        description="How slow a client may send a body, or take an answer, on average over each minute in which it is waited "
+        "for: who is slower holds a slot for hardly anything. 0 for any pace.",
+    )
     connect_timeout_ms: PositiveInt = Field(default=5000, description="How long connecting to an instance may take.")
     pool_idle_timeout_ms: PositiveInt = Field(
         default=10000, description="How long an unused connection to an instance is kept."

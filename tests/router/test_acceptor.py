@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from waiter.router.acceptor import MOST_AT_ONCE, REST_SECS, SILENCE_SECS, Acceptor
+from waiter.router.door import Door
 
 
 class Accepted:
@@ -197,6 +198,74 @@ class AcceptorTests(SynchronousTestCase):
         acceptor.doRead()
         self.assertEqual(self.errors(), [])
         self.assertEqual(acceptor.rests, 0)
+
+    def test_whilePausedNobodyIsAccepted(self):
+        self.acceptor.start()
+        self.acceptor.pause()
+        self.assertFalse(self.reading)
+        self.acceptor.resume()
+        self.assertTrue(self.reading)
+
+    def test_oneThatIsPausedBeforeItStartsWaits(self):
+        self.acceptor.pause()
+        self.acceptor.start()
+        self.assertFalse(self.reading)
+        self.acceptor.resume()
+        self.assertTrue(self.reading)
+
+    def test_afterTheEndNothingIsResumed(self):
+        self.acceptor.start()
+        self.acceptor.pause()
+        self.acceptor.stop()
+        self.acceptor.resume()
+        self.assertFalse(self.reading)
+
+    def test_whenOnePausesItTheNextInTheQueueStayThere(self):
+        acceptor = Acceptor(self.reactor, self.listening, lambda *_: acceptor.pause(), "tcp:1")
+        acceptor.start()
+        acceptor._burst = 10
+        self.listening.script = [Accepted(), Accepted(), Accepted()]
+        acceptor.doRead()
+        self.assertEqual((acceptor.accepted, len(self.listening.script)), (1, 2))
+
+    def test_aRestThatEndsDoesNotEndThePause(self):
+        self.listening.script = [errno.EMFILE]
+        self.acceptor.start()
+        self.acceptor.doRead()
+        self.acceptor.pause()
+        self.reactor.advance(REST_SECS)
+        self.assertFalse(self.reading)
+        self.acceptor.resume()
+        self.assertTrue(self.reading)
+
+    def test_aClientWithEnoughConnectionsIsToldSo(self):
+        door = Door(most_per_address=1)
+        door.came("127.0.0.1")
+        with socket.socket() as listening, socket.socket() as client:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen()
+            listening.setblocking(False)
+            client.connect(listening.getsockname())
+            acceptor = Acceptor(self.reactor, listening, self.fail, "tcp:0", door=door)
+            acceptor.start()
+            acceptor.doRead()
+            client.settimeout(10)
+            answer = client.recv(1000)
+            self.assertEqual(answer[:30], b"HTTP/1.1 429 Too Many Requests")
+            self.assertTrue(answer.endswith(b"\r\n\r\nToo many connections from your address.\n"))
+            self.assertIn(b"\r\ncontent-length: 40\r\n", answer)
+            self.assertEqual(client.recv(1000), b"")
+            acceptor.stop()
+
+    def test_whereTLSIsSpokenItIsNotTold(self):
+        door = Door(most_per_address=1)
+        door.came("192.0.2.1")
+        client = Accepted()
+        self.listening.script = [client]
+        acceptor = Acceptor(self.reactor, self.listening, self.fail, "tcp:0", door=door, refusal=b"")
+        acceptor.start()
+        acceptor.doRead()
+        self.assertTrue(client.closed)
 
     def test_aRealSocketIsAcceptedFrom(self):
         with socket.socket() as listening, socket.socket() as client:

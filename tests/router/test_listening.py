@@ -1,4 +1,5 @@
 import os
+import resource
 import socket
 import stat
 from pathlib import Path
@@ -15,10 +16,26 @@ from twisted.trial.unittest import SkipTest, TestCase
 from tests.contracts.transports import Connecting, End
 from waiter.router.binding import bind
 from waiter.router.carriers import fast_loop
+from waiter.router.door import Door, share_of
 from waiter.router.endpoint import parse_endpoint
 from waiter.router.listening import CannotListen, ListeningService
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
+
+
+class Port:
+    """A listening port of Twisted's."""
+
+    reading = False
+
+    def startReading(self):
+        self.reading = True
+
+    def stopReading(self):
+        self.reading = False
+
+    def stopListening(self):
+        self.reading = False
 
 
 class Ends(Factory):
@@ -32,6 +49,7 @@ class Ends(Factory):
         self.starts = 0
         self.stops = 0
         self.refuses = False
+        self.door = None
 
     def doStart(self):
         self.starts += 1
@@ -42,6 +60,8 @@ class Ends(Factory):
     def buildProtocol(self, address):
         if self.refuses:
             return None
+        if self.door is not None:
+            self.door.came(None)
         end = self.kind()
         end.address = address
         self.ends.append(end)
@@ -109,6 +129,41 @@ class ListeningServiceTests(ListeningBase):
         [end] = self.factory.ends
         await end.whenReceived(5)
         self.assertEqual(end.address, client.transport.getHost())
+
+    async def test_whenThereAreEnoughTheOthersWait(self):
+        """They wait in the kernel, and are served when one is gone."""
+        door = Door(most=2)
+        self.factory.door = door
+        service = self.listening(LOOPBACK, door=door)
+        service.startService()
+        clients = [await self.client(service.addresses[0]) for _ in range(4)]
+        await self.arrived(2)
+        await self.turns(20)
+        self.assertEqual((len(self.factory.ends), door.open), (2, 2))
+        clients[0].transport.loseConnection()
+        await self.factory.ends[0].whenLost()
+        door.went(None)
+        await self.arrived(3)
+        await self.turns(20)
+        self.assertEqual((len(self.factory.ends), door.open), (3, 2))
+
+    async def test_withoutABoundThereIsOneThatFitsTheOpenFiles(self):
+        door = Door()
+        service = self.listening(LOOPBACK, door=door)
+        self.assertIsNone(door.most)
+        service.startService()
+        self.assertEqual(door.most, share_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+
+    async def test_twistedsOwnPortsWaitToo(self):
+        door = Door(most=1)
+        service = self.listening(LOOPBACK, door=door)
+        service._ports.append(port := Port())
+        self.addCleanup(service._ports.clear)
+        service.startService()
+        door.came(None)
+        self.assertFalse(port.reading)
+        door.went(None)
+        self.assertTrue(port.reading)
 
     async def test_whereNothingBindsEarlyItBindsWhenItStarts(self):
         service = self.listening(LOOPBACK)

@@ -16,6 +16,7 @@ from tests.router.world import WALL, Catalogue, Log, get, head, ok, parse, post
 from waiter.catalog.descriptor import Descriptor
 from waiter.model.identity import Identity
 from waiter.model.instance import Instance
+from waiter.model.outcome import Outcome
 from waiter.model.routing import RoutingState, ServiceState
 from waiter.reservation.manager import ReserverManager
 from waiter.router.backend import BackendPool
@@ -189,7 +190,7 @@ class NetworkTests(TestCase):
         instance.transport.pauseProducing()
         client.transport.write(post(MANY)[1000:])
         connection = next(iter(self.factory._connections))
-        await self.until(lambda: connection._paused)
+        await self.until(lambda: connection.paused)
         await deferLater(reactor, 0.1)
         self.assertLess(len(instance.received), len(MANY) // 2)
         instance.transport.resumeProducing()
@@ -235,6 +236,36 @@ class NetworkTests(TestCase):
             getattr(client.transport, end)()
             await instance.until(lambda instance=instance: instance.lost is not None)
             self.assertEqual(self.reservers.find("s").slots_in_use, 0)
+
+    async def test_aClientThatGoesWhileItIsNotReadIsNoticed(self):
+        """Also if what it has sent before is still to be read: nobody needs that any more."""
+        client = await self.client()
+        client.transport.write(post(MANY)[:1000])
+        instance = await self.instance()
+        await instance.until(lambda: b"\r\n\r\n" in instance.received)
+        instance.transport.pauseProducing()
+        client.transport.write(post(MANY)[1000:])
+        connection = next(iter(self.factory._connections))
+        await self.until(lambda: connection.paused)
+        client.transport.abortConnection()
+        await self.until(lambda: self.reservers.find("s").slots_in_use == 0)
+        instance.transport.resumeProducing()
+        await instance.until(lambda: instance.lost is not None)
+        await self.until(lambda: not self.factory._connections)
+
+    async def test_aClientThatGoesWhileItWaitsWithALongBodyIsNoticed(self):
+        """It is not read on, as there is no instance yet."""
+        reserver = self.reservers.find("s")
+        leases = [reserver.try_reserve() for _ in range(4)]
+        client = await self.client()
+        client.transport.write(post(MANY)[:2000000])
+        await self.until(lambda: reserver.load.waiting == 1)
+        connection = next(iter(self.factory._connections))
+        await self.until(lambda: connection.paused)
+        client.transport.abortConnection()
+        await self.until(lambda: reserver.load.waiting == 0)
+        for lease in leases:
+            lease.release(Outcome.SUCCESS)
 
     async def test_tunnel(self):
         """Bytes, ends of one direction, and the end of both."""

@@ -217,7 +217,9 @@ class World:
     @ivar instances: the L{Instances}.
     """
 
-    def __init__(self, *, instances=1, slots=1, api=None, limits=None, password=None, debug=False, timeouts=None):
+    def __init__(
+        self, *, instances=1, slots=1, api=None, limits=None, password=None, debug=False, timeouts=None, door=None
+    ):
         self.clock = Clock()
         self.clock.advance(1000)
         self.service = make_service(max_queue_length=5, concurrency_level=slots)
@@ -250,6 +252,7 @@ class World:
             ),
             own_hosts=frozenset({"localhost", "127.0.0.1", "::1"}),
             limits=limits or Limits(),
+            door=door,
             password=password or (lambda service_id: None),
             wall=lambda: WALL + self.clock.seconds(),
         )

@@ -12,6 +12,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from waiter.router.carriers import Admit
+from waiter.router.door import Door
+from waiter.router.farewell import Farewells
 
 MOST_AT_ONCE: Final = 64
 """Connections accepted before others get their turn."""
@@ -21,6 +23,14 @@ REST_SECS: Final = 0.25
 
 SILENCE_SECS: Final = 10
 """How long that is not logged again."""
+
+_WORDS: Final = b"Too many connections from your address.\n"
+
+TOO_MANY: Final = (
+    b"HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\ncontent-length: %d\r\ncontent-type: text/plain\r\n"
+    b"retry-after: 1\r\n\r\n%b"
+) % (len(_WORDS), _WORDS)
+"""What a client is told that has enough connections."""
 
 _NO_MEANS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -55,32 +65,62 @@ class Acceptor:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, listening: socket.socket, admit: Admit, name: str) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        listening: socket.socket,
+        admit: Admit,
+        name: str,
+        *,
+        door: Door | None = None,
+        refusal: bytes = TOO_MANY,
+    ) -> None:
         """
         @param listening: a socket that listens and does not block. It becomes the acceptor's.
         @param name: of the endpoint, for the log.
+        @param door: who is let in; everybody without it. Whoever has it calls L{pause} and L{resume} when that changes.
+        @param refusal: what a client is told that is not; nothing where it is empty, as where clients expect TLS.
         """
         self._reactor = reactor
         self._socket = listening
         self._admit = admit
         self._name = name
         self._burst = 1
+        self._door = door or Door()
+        self._refusal = refusal
+        self._farewells = Farewells(reactor)
+        self._started = False
+        self._paused = False
+        self._reading = False
         self._rest: IDelayedCall | None = None
         self._silent_until = float("-inf")
         self.accepted = 0
         self.rests = 0
 
     def start(self) -> None:
-        """Begin to accept."""
-        self._reactor.addReader(self)
+        """Begin to accept, or do so when C{resume} is called."""
+        self._started = True
+        self._adjust()
 
     def stop(self) -> None:
         """Accept no more, and close the socket. What the kernel has queued is reset."""
+        self._started = False
+        self._adjust()
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
-        self._reactor.removeReader(self)
         self._socket.close()
+        self._farewells.close()
+
+    def pause(self) -> None:
+        """Accept nobody for now: those that come wait in the kernel, as many as the endpoint's backlog says."""
+        self._paused = True
+        self._adjust()
+
+    def resume(self) -> None:
+        """Accept again."""
+        self._paused = False
+        self._adjust()
 
     def fileno(self) -> int:
         """For the reactor."""
@@ -97,7 +137,7 @@ class Acceptor:
     def doRead(self) -> None:
         """Somebody wants to connect. Nearly always one at a time, so a second try is made only when two came before."""
         taken = 0
-        while taken < self._burst and self._accept():
+        while taken < self._burst and not self._paused and self._accept():
             taken += 1
         self._burst = min(MOST_AT_ONCE, 2 * self._burst) if taken == self._burst else max(1, taken)
 
@@ -113,11 +153,20 @@ class Acceptor:
             self._take_rest(error)
             return False
         self.accepted += 1
+        if not self._door.welcomes(name[0] if isinstance(name, tuple) else None):
+            self._turn_away(accepted)
+            return True
         try:
             self._admit(accepted, name)
         except Exception as problem:  # noqa: BLE001 - one connection must not take the others down
             return self._refuse(accepted, problem)
         return True
+
+    def _turn_away(self, accepted: socket.socket) -> None:
+        if self._refusal:
+            self._farewells.bid(accepted, self._refusal)
+        else:
+            accepted.close()
 
     def _refuse(self, accepted: socket.socket, problem: Exception) -> bool:
         with contextlib.suppress(OSError):
@@ -145,9 +194,19 @@ class Acceptor:
                 reason=os.strerror(error.errno or 0),
                 secs=REST_SECS,
             )
-        self._reactor.removeReader(self)
-        self._rest = self._reactor.callLater(REST_SECS, self._rested)
+        if self._rest is None:
+            self._rest = self._reactor.callLater(REST_SECS, self._rested)
+        self._adjust()
 
     def _rested(self) -> None:
         self._rest = None
-        self._reactor.addReader(self)
+        self._adjust()
+
+    def _adjust(self) -> None:
+        reading = self._started and not self._paused and self._rest is None
+        if reading is not self._reading:
+            self._reading = reading
+            if reading:
+                self._reactor.addReader(self)
+            else:
+                self._reactor.removeReader(self)

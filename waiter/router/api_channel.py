@@ -20,7 +20,9 @@ from waiter.router.answers import connection_line
 from waiter.router.fields import HOP_BY_HOP, safe
 from waiter.router.interface import IResponder
 from waiter.router.own_answer import CONTINUE, error_answer, status_line
+from waiter.router.pace import Pace
 from waiter.router.request import Request
+from waiter.router.sockets import unsent_bytes
 from waiter.telemetry.request_log import RequestRecord
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ class ApiChannel:
         self._status: int | None = None
         self._error: WaiterError | None = None
         self._producing = False
+        self._pace: Pace | None = None
+        self._unsent: int | None = None
         self._unique_id = client.parts.unique_id()
         self._cid = request.headers.cid or self._unique_id
         self._started_at = client.parts.clock.seconds()
@@ -105,6 +109,8 @@ class ApiChannel:
             if headers.expects_continue:
                 self._client.transport.write(CONTINUE)
             self.taking = True
+            limits = self._client.parts.limits
+            self._pace = Pace(limits.client_bytes_per_sec, limits.pace_secs, now=self._started_at)
         self.body_arrived()
 
     def body_arrived(self) -> None:
@@ -126,6 +132,12 @@ class ApiChannel:
             except Exception as error:  # noqa: BLE001 - one request must not take others down
                 self._log.failure("A request for Waiter itself failed")
                 self._fail(internal_error(error))
+        else:
+            self._check_pace()
+
+    def _check_pace(self) -> None:
+        if self._pace is not None and self._pace.too_slow(self._client.parts.clock.seconds(), self.request.arrived):
+            self._fail(RequestTimeout("The client sends its body too slowly."))
 
     def _check_length(self, length: int) -> None:
         limit = self._client.parts.limits.api_body_bytes
@@ -173,8 +185,19 @@ class ApiChannel:
 
     def waited(self, secs: float) -> None:
         """End what takes too long, as far as that is the client's fault."""
-        if not self._begun and secs > self._client.parts.limits.body_secs:
-            self._fail(RequestTimeout("Timeout receiving bytes from client"))
+        limits = self._client.parts.limits
+        if not self._begun:
+            if secs > limits.body_secs:
+                self._fail(RequestTimeout("Timeout receiving bytes from client"))
+            else:
+                self._check_pace()
+            return
+        unsent = unsent_bytes(self._client.transport)
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self.touched = True
+        elif unsent and secs > limits.unread_secs:
+            self._fail(RequestTimeout("The client does not read its answer."))
 
     # What the request calls.
 
@@ -277,7 +300,7 @@ class ApiChannel:
     # Inside.
 
     def _may_keep(self) -> bool:
-        return self.request.headers.keep_alive and not self._client.parts.draining and not self._client.unreadable
+        return self.request.headers.keep_alive and not self._client.parts.draining and not self._client.last
 
     def _restore_producer(self) -> None:
         self._producing = False

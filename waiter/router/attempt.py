@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
-from waiter.errors import InstanceFailed, InstanceTimedOut, RequestTimeout, StreamTimeout, WaiterError
+from waiter.errors import BodyTooLarge, InstanceFailed, InstanceTimedOut, RequestTimeout, StreamTimeout, WaiterError
 from waiter.router.answers import Answer, client_head
 from waiter.router.backend_connection import BackendConnection
 from waiter.router.fields import Field, trailer_lines
 from waiter.router.interface import IAsker
 from waiter.router.own_answer import CONTINUE
+from waiter.router.pace import Pace
 from waiter.router.sockets import unsent_bytes
 from waiter.router.upload import Upload
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # From this size on, copying pieces into one costs more than sending them one by one.
 _LARGE = 16384
+_TOO_SLOW = "The client sends its body too slowly."
 
 
 @implementer(IAsker)
@@ -31,7 +33,17 @@ class Attempt:
     @ivar held: the instance's connection is not read, because the client does not take what has been read.
     """
 
-    __slots__ = ("_backend", "_chunking", "_client", "_exchange", "_unsent", "_upload", "held")
+    __slots__ = (
+        "_backend",
+        "_chunking",
+        "_client",
+        "_download_pace",
+        "_exchange",
+        "_unsent",
+        "_upload",
+        "_upload_pace",
+        "held",
+    )
 
     def __init__(self, exchange: "Exchange", backend: BackendConnection, upload: Upload | None) -> None:
         """
@@ -43,6 +55,9 @@ class Attempt:
         self._upload = upload
         self._chunking = False
         self._unsent: int | None = None
+        # Of a body that is not all there, and of an answer that is not taken at once.
+        self._upload_pace: Pace | None = None
+        self._download_pace: Pace | None = None
         self.held = False
 
     def ask(self) -> None:
@@ -68,6 +83,8 @@ class Attempt:
                 upload.take(),
             )
             exchange.taking = not (upload.done or backend.full)
+            if not upload.done:
+                self._upload_pace = self._pace(upload.taken_bytes)
         backend.ask(self, data, head_only=request.method == b"HEAD")
 
     def drop(self) -> None:
@@ -81,9 +98,17 @@ class Attempt:
         upload = self._upload
         if upload is None:
             return
+        try:
+            upload.check_length()
+        except BodyTooLarge as error:
+            self._exchange.give_up(error)
+            return
         data = upload.take()
         if upload.done:
             self._exchange.taking = False
+        elif self._sends_too_slowly(upload):
+            self._exchange.give_up(RequestTimeout(_TOO_SLOW))
+            return
         if data:
             self._backend.transport.write(data)
 
@@ -93,9 +118,25 @@ class Attempt:
 
     def instance_ready(self) -> None:
         """Go on with the body."""
-        if self._upload is not None and not self._upload.done:
+        upload = self._upload
+        if upload is not None and not upload.done:
             self._exchange.taking = self._exchange.touched = True
+            if self._upload_pace is not None:
+                # What the instance did not take, the client could not send.
+                self._upload_pace.restart(self._now(), upload.taken_bytes)
             self._client.pump()
+
+    def _sends_too_slowly(self, upload: Upload) -> bool:
+        """Once the answer has begun, it is between the instance and the client how long the rest of the body may take."""
+        pace = self._upload_pace
+        return pace is not None and self._exchange.answer is None and pace.too_slow(self._now(), upload.taken_bytes)
+
+    def _pace(self, at: int) -> Pace:
+        limits = self._client.parts.limits
+        return Pace(limits.client_bytes_per_sec, limits.pace_secs, now=self._now(), at=at)
+
+    def _now(self) -> float:
+        return self._client.parts.clock.seconds()
 
     # The answer
 
@@ -188,6 +229,7 @@ class Attempt:
 
     def client_ready(self) -> None:
         """Go on with the answer."""
+        self._download_pace = None
         if self.held:
             self.held = False
             self._exchange.touched = True
@@ -200,6 +242,8 @@ class Attempt:
         if self.held:
             if not self._reads(self._client.transport) and secs > descriptor.streaming_timeout_secs:
                 return RequestTimeout("The client does not read its answer.")
+            if self._takes_too_slowly():
+                return RequestTimeout("The client reads its answer too slowly.")
         elif self._is_sent:
             if secs > descriptor.socket_timeout_secs:
                 return InstanceTimedOut("Request to service backend timed out")
@@ -211,7 +255,17 @@ class Attempt:
                 self._tell_to_continue()
             if secs > limits.body_secs:
                 return RequestTimeout("Timeout receiving bytes from client")
+            if self._upload is not None and self._sends_too_slowly(self._upload):
+                return RequestTimeout(_TOO_SLOW)
         return None
+
+    def _takes_too_slowly(self) -> bool:
+        if self._unsent is None:
+            return False
+        taken = self._exchange.response_bytes - self._unsent
+        if self._download_pace is None:
+            self._download_pace = self._pace(taken)
+        return self._download_pace.too_slow(self._now(), taken)
 
     def _reads(self, transport: Any) -> bool:
         """Whether the one at the other end, who does not read fast enough, has read anything since the last look."""

@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from waiter.router.flow import HeldBack, Puller
+from waiter.router.sockets import queued_bytes
 
 HIGH_WATER: Final = 65536
 """Bytes waiting to be sent above which a producer is paused."""
@@ -311,8 +312,10 @@ class Carrier(asyncio.Protocol):
 
     @property
     def unsent_bytes(self) -> int:
-        """How much of what was written has not been taken by the system yet."""
-        return self._transport.get_write_buffer_size() if self.connected else 0
+        """How much of what was written the other side has not taken, be it that it waits here or in the system."""
+        if not self.connected:
+            return 0
+        return self._transport.get_write_buffer_size() + queued_bytes(self.getHandle().fileno())
 
     def getHandle(self) -> Any:
         """Something with the options of a socket; reading and writing is uvloop's."""

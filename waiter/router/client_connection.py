@@ -23,7 +23,7 @@ from waiter.router.own_answer import error_answer
 from waiter.router.parts import RouterParts
 from waiter.router.request import Request
 from waiter.router.request_reader import RequestReader
-from waiter.router.sockets import half_close, send_at_once, unsent_bytes
+from waiter.router.sockets import half_close, has_left, send_at_once, unsent_bytes
 
 if TYPE_CHECKING:
     from waiter.router.tunnel import Tunnel
@@ -42,7 +42,9 @@ class ClientConnection(Protocol):
 
     @ivar responder: who answers now.
     @ivar full: the client does not read fast enough what is sent to it.
-    @ivar unreadable: the rest of the body of the request being answered cannot be understood.
+    @ivar last: the answer being given is the last: the client has had as many as it may, or what follows cannot be understood.
+    @ivar paused: nothing is read from the network.
+    @ivar group: what the door calls those that this client belongs to.
     @ivar admitted: the headers that were let in last; those need not be looked at again.
     @ivar touched: see L{IResponder}; holds for the connection while there is no responder.
     """
@@ -57,9 +59,11 @@ class ClientConnection(Protocol):
         self.parts = parts
         self.responder: IResponder | None = None
         self.full = False
-        self.unreadable = False
+        self.last = False
         self.touched = True
         self.since = 0.0
+        self.paused = False
+        self.group: str | None = None
         self._lost = lost
         self._open = False
         self._closing = False
@@ -81,7 +85,6 @@ class ClientConnection(Protocol):
         self._discarded = 0
         self._tunnel: Tunnel | None = None
         self._held = False
-        self._paused = False
         self._forwarding: Forwarding | None = None
         # What the headers seen last came to.
         self.admitted: RequestHeaders | None = None
@@ -339,7 +342,7 @@ class ClientConnection(Protocol):
             self._deaf = True
             self._pending, self._at = b"", 0
             if responder is not None and not responder.request.complete:
-                self.unreadable = True
+                self.last = True
                 responder.give_up(error)
             elif discarding is not None and not discarding.complete:
                 self._finish()
@@ -357,7 +360,6 @@ class ClientConnection(Protocol):
             responder.body_arrived()
         elif discarding is not None:
             self._discarded += len(piece)
-            self.touched = True
             if self._discarded > self.parts.limits.discard_bytes:
                 self._finish()
                 return
@@ -375,6 +377,8 @@ class ClientConnection(Protocol):
         self._served += 1
         self._discarded = 0
         parts = self.parts
+        if self._served == parts.limits.requests:
+            self.last = True
         numbers = parts.metrics.router
         numbers.requests_total += 1
         headers = request.headers
@@ -412,16 +416,16 @@ class ClientConnection(Protocol):
         self._closing = self._deaf = True
         self._pending = b""
         self.touched = True
-        if self._paused:
-            self._paused = False
+        if self.paused:
+            self.paused = False
             self.transport.resumeProducing()
         half_close(self.transport)
 
     def _adjust(self) -> None:
         """Read from the network, or let it be."""
         pause = self._held or len(self._pending) - self._at > self.parts.limits.pending_bytes
-        if pause is not self._paused:
-            self._paused = pause
+        if pause is not self.paused:
+            self.paused = pause
             if pause:
                 self.transport.pauseProducing()
             else:
@@ -443,9 +447,14 @@ class ClientConnection(Protocol):
         self._deaf = True
         self._queue.clear()
         if self.responder is not None:
-            self.unreadable = True
+            self.last = True
             self.responder.give_up(error)
         self._finish()
+
+    def look(self) -> None:
+        """While nothing is read, nothing tells that the client is gone: find out."""
+        if self.paused and has_left(self.transport, half=self._tunnel is None):
+            self.cut()
 
     def cut(self) -> None:
         """Break the connection whatever goes on."""
@@ -464,7 +473,8 @@ class ClientConnection(Protocol):
             elif secs > (limits.unread_secs if unsent else limits.linger_secs):
                 self.abort()
         elif self._resting:
-            if secs > (limits.idle_secs if self._served else limits.head_secs):
+            patience_secs = limits.idle_secs if self._served else limits.head_secs
+            if secs > (min(limits.crowded_idle_secs, patience_secs) if self.parts.door.full else patience_secs):
                 self.close()
         elif self._reader.in_head:
             if secs > limits.head_secs:

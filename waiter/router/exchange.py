@@ -106,7 +106,7 @@ class Exchange:
         self.cid = headers.cid or unique_id
         if not headers.bodiless:
             keep_bytes = parts.limits.replay_bytes if request.method in IDEMPOTENT else 0
-            self._upload = Upload(request, keep_bytes=keep_bytes)
+            self._upload = Upload(request, keep_bytes=keep_bytes, most_bytes=parts.limits.body_bytes)
 
     # Finding an instance
 
@@ -116,6 +116,8 @@ class Exchange:
         try:
             if headers is not self.client.admitted:
                 self.client.admit(headers)
+            if self._upload is not None:
+                self._upload.check_length()
             found = self._parts.resolver.resolve(headers.host, headers.waiter)
             if isinstance(found, Descriptor):
                 self._described(found)
@@ -223,7 +225,7 @@ class Exchange:
     def may_keep(self) -> bool:
         """Whether the client's connection may be used for another request."""
         request = self.request
-        if not request.headers.keep_alive or self._parts.draining or self.client.unreadable:
+        if not request.headers.keep_alive or self._parts.draining or self.client.last:
             return False
         # A client that was not told to go on with its body may leave it out.
         return request.complete or not request.headers.expects_continue or self.continued

@@ -17,6 +17,7 @@ from waiter.reservation.manager import ReserverManager
 from waiter.router.api_channel import ApiSite
 from waiter.router.backend import BackendPool
 from waiter.router.client_connection import ClientConnection
+from waiter.router.door import Door
 from waiter.router.limits import DEFAULT_LIMITS, Limits
 from waiter.router.parts import RouterParts
 from waiter.telemetry.metrics import Metrics
@@ -54,12 +55,14 @@ class FrontendFactory(Factory):
         identity: Identity,
         own_hosts: frozenset[str],
         limits: Limits = DEFAULT_LIMITS,
+        door: Door | None = None,
         password: Callable[[str], str | None] = no_password,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """
         @param api: Waiter's own resources.
         @param own_hosts: the hosts that are Waiter itself, from C{waiter.catalog.hosts.own_hosts}.
+        @param door: is told of each connection that comes and goes; whoever accepts them asks it first.
         @param password: what proves to the instances of a service (by id) that Waiter asks; C{None} for nothing.
         @param wall: seconds since the epoch.
         """
@@ -74,6 +77,7 @@ class FrontendFactory(Factory):
             request_log=request_log,
             identity=identity,
             limits=limits,
+            door=door or Door(),
             own_hosts=own_hosts,
             password=password,
         )
@@ -83,9 +87,10 @@ class FrontendFactory(Factory):
         self._deadline: IDelayedCall | None = None
         self._draining_since: float | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> ClientConnection:  # noqa: ARG002 - Twisted passes it
+    def buildProtocol(self, addr: IAddress | None) -> ClientConnection:
         """Serve one more connection."""
         connection = ClientConnection(self._parts, self._lost)
+        connection.group = self._parts.door.came(getattr(addr, "host", None))
         connection.factory = self
         self._connections.add(connection)
         numbers = self._parts.metrics.router
@@ -147,6 +152,7 @@ class FrontendFactory(Factory):
 
     def _lost(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
+        self._parts.door.went(connection.group)
         self._parts.metrics.router.connections_open -= 1
         if self._connections:
             return
@@ -171,6 +177,8 @@ class FrontendFactory(Factory):
             try:
                 if draining_since is not None:
                     connection.router_stops(now - draining_since)
+                if connection.paused:
+                    connection.look()
                 busy: Any = connection.responder or connection
                 if busy.touched:
                     busy.touched = False

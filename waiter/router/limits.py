@@ -17,10 +17,16 @@ class Limits:
     @ivar replay_bytes: the part of a body that is kept in case the request has to be sent again.
     @ivar discard_bytes: of a body nobody wants any more, read so that the connection can be used on.
     @ivar api_body_bytes: a body sent to Waiter itself.
+    @ivar body_bytes: a body sent to a service; C{None} for any.
+    @ivar requests: of one connection; 0 for any number.
+    @ivar client_bytes_per_sec: how slow a client may send a body or take an answer, on average over C{pace_secs} in which it
+        was waited for; 0 for any pace.
     @ivar idle_secs: how long a client's connection may be idle between requests.
+    @ivar crowded_idle_secs: the same while there are as many connections as there may be.
     @ivar head_secs: how long the head of a request may take, and the first one to begin.
     @ivar body_secs: how long a client may send nothing while the rest of its body is waited for.
     @ivar linger_secs: how long a connection is read on after its last answer, so that the answer is not lost.
+    @ivar pace_secs: see C{client_bytes_per_sec}.
     @ivar unread_secs: how long a client may read nothing of its last answer before it is cut off.
     @ivar continue_secs: how long an instance may think before a client that asked is told to go on with its body.
     @ivar drain_waiting_secs: how long requests may still wait for a slot when the router stops.
@@ -34,11 +40,16 @@ class Limits:
     replay_bytes: int = 64 * 1024
     discard_bytes: int = 256 * 1024
     api_body_bytes: int = 1024 * 1024
+    body_bytes: int | None = None
+    requests: int = 0
+    client_bytes_per_sec: float = 16.0
     idle_secs: float = 75.0
+    crowded_idle_secs: float = 1.0
     head_secs: float = 30.0
     body_secs: float = 60.0
     linger_secs: float = 5.0
     unread_secs: float = 20.0
+    pace_secs: float = 60.0
     continue_secs: float = 1.0
     drain_waiting_secs: float = 10.0
     sweep_secs: float = 0.25

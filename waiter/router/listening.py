@@ -15,10 +15,11 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from waiter.router.acceptor import Acceptor
+from waiter.router.acceptor import TOO_MANY, Acceptor
 from waiter.router.binding import Bound, CannotListen, bind
 from waiter.router.carriers import admitter, fast_loop
 from waiter.router.certificates import Certificates
+from waiter.router.door import Door, share_of
 from waiter.router.endpoint import Endpoint, OtherEndpoint, TLSEndpoint, is_loopback, parse_endpoint
 from waiter.router.pem import BadPEM
 from waiter.router.tls import ServerTLSFactory
@@ -26,6 +27,9 @@ from waiter.support.limits import raise_open_files_limit
 from waiter.support.periodic import Periodic
 
 __all__ = ["CannotListen", "ListeningService", "is_loopback"]
+
+# How long it is not logged again that no more connections are accepted.
+_SILENCE_SECS = 60
 
 
 @attrs.frozen(kw_only=True)
@@ -61,10 +65,13 @@ class ListeningService(Service):
         *,
         fast: bool | None = None,
         certificates_secs: float = 5.0,
+        door: Door | None = None,
     ) -> None:
         """
         @param certificates_secs: how often it is looked whether certificates have changed.
         @param fast: whether to use carriers; if not said, where the reactor can.
+        @param door: when enough have come to the factory. If it has no bound, it gets one that fits the number of files this
+            process may have open.
         @raise ValueError: an endpoint cannot be understood, or the reactor has no carriers.
         """
         self.setName("listening")
@@ -85,6 +92,9 @@ class ListeningService(Service):
             name="certificates",
             at_once=False,
         )
+        self._silent_until = float("-inf")
+        self._door = door or Door()
+        self._door.watch(self._crowded)
         self.addresses: list[IAddress] = []
 
     def privilegedStartService(self) -> None:
@@ -101,6 +111,8 @@ class ListeningService(Service):
         super().startService()
         self._open_all()
         _, files = raise_open_files_limit()
+        if self._door.most is None:
+            self._door.limit(share_of(files))
         for served in self._served:
             self._factory.doStart()
             served.acceptor.start()
@@ -109,7 +121,12 @@ class ListeningService(Service):
         if self._certificates:
             self._reading.startService()
         for address in self.addresses:
-            self._log.info("Listening on {where} (up to {files} open files)", where=_spoken(address), files=files)
+            self._log.info(
+                "Listening on {where} (up to {most} connections; {files} open files)",
+                where=_spoken(address),
+                most=self._door.most,
+                files=files,
+            )
 
     def stopService(self) -> Deferred[None]:
         """Accept no more and close the sockets. Fires when they are closed; connections are left alone."""
@@ -137,9 +154,9 @@ class ListeningService(Service):
             factory = ServerTLSFactory(self._loaded(endpoint), factory, self._reactor)
         bound = bind(endpoint.tcp if isinstance(endpoint, TLSEndpoint) else endpoint)
         admit = admitter(self._reactor, factory, bound.address, fast=self._fast)
-        self._served.append(
-            _Served(bound=bound, acceptor=Acceptor(self._reactor, bound.socket, admit, name=endpoint.text))
-        )
+        refusal = b"" if isinstance(endpoint, TLSEndpoint) else TOO_MANY
+        acceptor = Acceptor(self._reactor, bound.socket, admit, name=endpoint.text, door=self._door, refusal=refusal)
+        self._served.append(_Served(bound=bound, acceptor=acceptor))
         return bound.address
 
     def _loaded(self, endpoint: TLSEndpoint) -> Certificates:
@@ -178,6 +195,29 @@ class ListeningService(Service):
         if self._fast:
             self._log.info("{endpoint} is served on the reactor's own transports", endpoint=endpoint.text)
         return port.getHost()
+
+    def _crowded(self, full: bool) -> None:
+        """There are enough connections, or not any more."""
+        for served in self._served:
+            if full:
+                served.acceptor.pause()
+            else:
+                served.acceptor.resume()
+        if not self.running:
+            return
+        for port in self._ports:
+            if full:
+                _pause(port)
+            else:
+                _resume(port)
+        now = self._reactor.seconds()
+        if full and now >= self._silent_until:
+            self._silent_until = now + _SILENCE_SECS
+            self._log.warn(
+                "{most} connections are open, as many as there may be (listen.max-connections). More are accepted when some "
+                "are closed; those that are idle are closed early.",
+                most=self._door.most,
+            )
 
     def _close_all(self, *, started: bool) -> Deferred[None]:
         served, self._served = self._served, []

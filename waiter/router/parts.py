@@ -12,6 +12,7 @@ from waiter.catalog.resolver import Resolver
 from waiter.model.identity import Identity
 from waiter.reservation.manager import ReserverManager
 from waiter.router.backend import BackendPool
+from waiter.router.door import Door
 from waiter.router.known_heads import KnownHeads
 from waiter.router.limits import Limits
 from waiter.router.retries import RetryBudgets
@@ -27,6 +28,7 @@ class RouterParts:
     @ivar wall: seconds since the epoch.
     @ivar api: Waiter's own resources.
     @ivar own_hosts: the hosts that are Waiter itself, from C{waiter.catalog.hosts.own_hosts}.
+    @ivar door: how many clients there are.
     @ivar password: what proves to the instances of a service that Waiter asks; C{None} for nothing.
     @ivar draining: no new requests are wanted, and answers say so.
     @ivar known_heads: headers that clients have sent before.
@@ -43,6 +45,7 @@ class RouterParts:
     request_log: RequestLog
     identity: Identity
     limits: Limits
+    door: Door
     own_hosts: frozenset[str]
     password: Callable[[str], str | None]
     draining: bool = False

@@ -1,5 +1,6 @@
 """The body of a request on its way to an instance."""
 
+from waiter.errors import BodyTooLarge
 from waiter.router.fields import trailer_lines
 from waiter.router.request import Request
 
@@ -12,12 +13,14 @@ class Upload:
     @ivar done: the end of it was taken, too.
     """
 
-    __slots__ = ("_again", "_keep_bytes", "_kept", "_request", "done", "taken_bytes")
+    __slots__ = ("_again", "_keep_bytes", "_kept", "_most_bytes", "_request", "done", "taken_bytes")
 
-    def __init__(self, request: Request, *, keep_bytes: int) -> None:
+    def __init__(self, request: Request, *, keep_bytes: int, most_bytes: int | None = None) -> None:
         """
         @param keep_bytes: the longest beginning that is kept.
+        @param most_bytes: the longest body that is accepted.
         """
+        self._most_bytes = most_bytes
         self._request = request
         self._keep_bytes = keep_bytes
         self._kept: list[bytes] | None = [] if keep_bytes else None
@@ -29,6 +32,16 @@ class Upload:
     def replayable(self) -> bool:
         """Whether all that was taken can be taken again."""
         return self._kept is not None or not self.taken_bytes
+
+    def check_length(self) -> None:
+        """
+        To be asked before anything is taken.
+
+        @raise BodyTooLarge: what is known of the body's length is too much.
+        """
+        most = self._most_bytes
+        if most is not None and max(self._request.headers.content_length or 0, self._request.arrived) > most:
+            raise BodyTooLarge(f"The request's body has more than {most} bytes (request.max-body-bytes).")
 
     def rewind(self) -> None:
         """Begin anew. Must be C{replayable}."""

@@ -248,10 +248,9 @@ class NetworkTests(TestCase):
         connection = next(iter(self.factory._connections))
         await self.until(lambda: connection.paused)
         client.transport.abortConnection()
-        await self.until(lambda: self.reservers.find("s").slots_in_use == 0)
-        instance.transport.resumeProducing()
-        await instance.until(lambda: instance.lost is not None)
         await self.until(lambda: not self.factory._connections)
+        self.assertEqual(self.reservers.find("s").slots_in_use, 0)
+        await self.until(lambda: not self.backends._welcome)
 
     async def test_aClientThatGoesWhileItWaitsWithALongBodyIsNoticed(self):
         """It is not read on, as there is no instance yet."""

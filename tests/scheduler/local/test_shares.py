@@ -158,6 +158,17 @@ class CgroupTests(SynchronousTestCase):
         later.remove("a.1")
         self.assertFalse(self.tree.group(f"{OWN}/instances/a.1").exists())
 
+    def test_groupsOfInstancesThatEndedMeanwhileAreRemovedAtTheNextStart(self):
+        self.shares.prepare()
+        self.place("a.1", 4242)
+        self.place("a.2", 4243)
+        living = self.tree.group(f"{OWN}/instances/a.2")
+        (living / "own").mkdir()
+        self.tree.end(4242)
+        CgroupShares(self.tree.group(OWN), max_processes=100, proc=self.tree.proc).prepare()
+        self.assertFalse(self.tree.group(f"{OWN}/instances/a.1").exists())
+        self.assertTrue((living / "own").exists(), "it is the instance's")
+
     def test_whereNoGroupCanBeMadeNothingIsLeftOfIt(self):
         self.shares.prepare()
         (self.tree.group(OWN) / "instances" / "a.1").mkdir()

@@ -113,7 +113,7 @@ class CgroupShares:
     def prepare(self) -> None:
         """
         Move this process out of the way, because a control group that shares out has no processes of its own, and begin
-        to share out.
+        to share out. The groups of instances that ended while no server ran are removed.
 
         @raise OSError: the kernel does not let us.
         """
@@ -133,6 +133,9 @@ class CgroupShares:
                 continue
             enabled.append(controller)
         self._controllers = tuple(enabled)
+        for group in self._instances.iterdir():
+            if group.is_dir() and _is_empty(group):
+                _remove(group)
 
     def place(self, instance_id: str, pid: int, cpus: float, mem_mib: float) -> bool:
         """Put a launcher that has not begun into a control group of its own. Whether that was possible."""
@@ -231,6 +234,14 @@ def _marked(group: Path) -> bool:
 
 def _words(path: Path) -> list[str]:
     return path.read_text(encoding="ascii").split()
+
+
+def _is_empty(group: Path) -> bool:
+    """Whether no process is in a control group or below it."""
+    try:
+        return not any(_words(Path(path) / "cgroup.procs") for path, _, _ in os.walk(group))
+    except OSError:
+        return False
 
 
 def _remove(group: Path) -> None:

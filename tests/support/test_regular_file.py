@@ -41,9 +41,20 @@ class OpenTests(SynchronousTestCase):
         self.assertEqual(self.read(self.directory / "other"), b"012")
 
     @skipIf(os.geteuid() != 0, "only root can have files of others")
+    def test_aFileOfSomebodyElseThatNobodyElseCanHavePutThereMayHaveOtherNames(self):
+        elsewhere = Path(self.mktemp())
+        os.link(self.path, elsewhere)
+        os.chown(self.path, 12345, 12345)
+        self.directory.chmod(0o755)
+        self.assertEqual(self.read(self.path), b"012")
+        self.directory.chmod(0o1777)
+        self.assertRaises(OSError, open_regular, str(self.path))
+
+    @skipIf(os.geteuid() != 0, "only root can have files of others")
     def test_anotherNameOfAFileOfSomebodyElseIsNotThere(self):
         os.link(self.path, self.directory / "other")
         os.chown(self.path, 12345, 12345)
+        os.chown(self.directory, 12346, 12346)
         self.assertRaises(OSError, open_regular, str(self.directory / "other"))
         # With that name alone it is what the owner of the directory let be there.
         self.path.unlink()

@@ -11,7 +11,7 @@ def open_regular(path: str, flags: int = os.O_RDONLY) -> int:
     and now, by a link to a file of somebody else or by a pipe that never ends.
 
     A hard link to a file of somebody else counts as such a replacement: a file with several names that does not belong to
-    the owner of its directory is refused.
+    the owner of its directory is refused, unless nobody but this process's user can have put it there.
 
     @param path: absolute, without symbolic links.
     @return: a descriptor.
@@ -31,7 +31,9 @@ def _is_expected(descriptor: int, path: str) -> bool:
     try:
         opened = os.fstat(descriptor)
         where = Path(f"/proc/self/fd/{descriptor}").readlink()
-        shared = opened.st_nlink > 1 and opened.st_uid != where.parent.stat().st_uid
+        directory = where.parent.stat()
     except OSError:
         return False
-    return stat.S_ISREG(opened.st_mode) and str(where) == path and not shared
+    own = directory.st_uid == os.geteuid() and not directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    planted = opened.st_nlink > 1 and opened.st_uid != directory.st_uid and not own
+    return stat.S_ISREG(opened.st_mode) and str(where) == path and not planted

@@ -62,8 +62,10 @@ class LogRotation:
             if place.state().removing is not None:
                 self.recover(place)
             base = place.state().base
+            # Not what comes meanwhile: others wait for their turn.
+            until = base + os.fstat(live).st_size
             moved = False
-            while (size := os.fstat(live).st_size) > self.max_bytes:
+            while base < until and (size := os.fstat(live).st_size) > self.max_bytes:
                 removed = self._move(place, live, base, size)
                 if not removed:
                     break

@@ -258,11 +258,11 @@ class World:
         )
         self.run_instances(instances, slots)
 
-    def run_instances(self, number, slots=1):
-        """From now on this many instances are healthy, at ports from 10001 on."""
+    def run_instances(self, number, slots=1, name="s"):
+        """From now on this many instances are healthy, at ports from 10001 on; their ids begin with C{name}."""
         healthy = tuple(
             Instance(
-                id=f"s.{n}",
+                id=f"{name}.{n}",
                 service_id="s",
                 started_at=float(n),
                 healthy=True,

@@ -12,7 +12,7 @@ from twisted.web.resource import Resource
 from zope.interface import implementer
 
 from tests.reservation.making import make_service
-from tests.router.world import WALL, Catalogue, Log, get, head, ok, parse, post
+from tests.router.world import WALL, Catalogue, Log, get, head, ok, parse, post, values
 from waiter.catalog.descriptor import Descriptor
 from waiter.model.identity import Identity
 from waiter.model.instance import Instance
@@ -30,7 +30,16 @@ MANY = bytes(range(256)) * 4096 * 16
 
 @implementer(IHalfCloseableProtocol)
 class Peer(Protocol):
-    """A client or an instance that does what the test says."""
+    """
+    A client or an instance that does what the test says.
+
+    @cvar read_bytes: how much it reads at once.
+    """
+
+    read_bytes = 65536
+
+    def connectionMade(self):
+        self.transport.bufferSize = self.read_bytes
 
     def __init__(self):
         self.received = b""
@@ -79,10 +88,9 @@ class NetworkTests(TestCase):
         self.addCleanup(port.stopListening)
         service = make_service(concurrency_level=4)
         self.reservers = ReserverManager(reactor)
-        instance = Instance(id="s.1", service_id="s", healthy=True, host="127.0.0.1", port=port.getHost().port)
-        self.reservers.update(
-            RoutingState(services={"s": ServiceState(service=service, healthy=(instance,), slots={"s.1": 4})})
-        )
+        self.service = service
+        self.instance_port = port.getHost().port
+        self.run_instance("s.1")
         self.metrics = Metrics()
         self.backends = BackendPool(reactor, connector(reactor))
         self.factory = FrontendFactory(
@@ -118,6 +126,12 @@ class NetworkTests(TestCase):
             if instance.lost is None:
                 instance.transport.abortConnection()
                 await instance.until(lambda gone=instance: gone.lost is not None)
+
+    def run_instance(self, instance_id):
+        """From now on it is this instance that has the port."""
+        instance = Instance(id=instance_id, service_id="s", healthy=True, host="127.0.0.1", port=self.instance_port)
+        state = ServiceState(service=self.service, healthy=(instance,), slots={instance_id: 4})
+        self.reservers.update(RoutingState(services={"s": state}))
 
     def make_instance(self):
         instance = Peer()
@@ -214,6 +228,35 @@ class NetworkTests(TestCase):
             self.reservers.find("s")._table.end_ejections(reactor.seconds() + 1000)
             for row in self.reservers.find("s")._table.rows.values():
                 self.reservers.find("s")._table.changed(row)
+
+    async def test_instanceBreaksWhileItIsAsked(self):
+        """
+        It closes or breaks the connection after so many bytes of a request, with the rest unread: the client is told, the
+        slot is free, and the request is not sent again.
+        """
+        request = post(MANY[:300000], b"Accept: application/json")
+        sizes = (1, 17, 100, 200, 300, 400, 1000, 65536, 200000, 300000)
+        for number, (end, size) in enumerate(
+            (end, size) for end in ("abortConnection", "loseConnection") for size in sizes
+        ):
+            self.patch(Peer, "read_bytes", size)
+            # Another one, as this one is set aside; it has the same port.
+            self.run_instance(f"s.{number}")
+            client = await self.client()
+            client.transport.write(request)
+            instance = await self.instance(number)
+            await instance.until(lambda instance=instance, size=size: len(instance.received) >= size)
+            instance.transport.pauseProducing()
+            getattr(instance.transport, end)()
+            await client.until(lambda client=client: client.received.endswith(b"}\n"))
+            first, headers, _ = parse(client.received)
+            self.assertEqual(first, b"HTTP/1.1 502 Bad Gateway")
+            self.assertEqual(values(headers, b"content-type"), [b"application/json"])
+            await self.until(lambda: self.reservers.find("s").slots_in_use == 0)
+            client.transport.abortConnection()
+            self.backends.retain([f"s.{number + 1}"])
+            self.assertEqual(len(self.instances), number + 1)
+        await self.until(lambda: not self.backends._welcome)
 
     async def test_untilTheConnectionEnds(self):
         """A body that ends with the instance's connection ends for the client."""

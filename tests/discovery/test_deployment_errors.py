@@ -195,6 +195,28 @@ class ExplanationTests(SynchronousTestCase):
         self.assertIn("128 MiB", text)
         self.assertIn("signal 9", text)
 
+    def test_when_the_instance_itself_gives_advice_there_is_no_other(self):
+        told = {"message": "It used 300 MiB of memory, so it was killed.", "advice": "Ask for more with mem."}
+        failed = [instance(number, MEMORY, exit_code=137, last_output=("big",), **told) for number in range(2)]
+        self.assertEqual(
+            self.explain(failed=failed),
+            "2 instances failed, the last one on host1 port 10001.\n"
+            "It used 300 MiB of memory, so it was killed.\n"
+            "Ask for more with mem.\n"
+            "Its last output:\n"
+            "    big",
+        )
+
+    def test_what_is_told_in_words_is_there_as_data(self):
+        failed = [instance(number, exit_code=127, last_output=("not found",)) for number in range(2)]
+        facts = deployment_error(
+            healthy=(), unhealthy=(), failed=failed, description=DESCRIPTION, config=ONE_MACHINE
+        ).facts
+        self.assertEqual((facts["id"], facts["exit-code"], facts["last-output"]), ("s.1", 127, ["not found"]))
+        self.assertEqual((facts["host"], facts["port"], facts["flags"]), ("host1", 10001, []))
+        self.assertIn("exit code 127", facts["message"])
+        self.assertIn("foreground", facts["advice"])
+
     def test_when_the_output_is_long_only_its_end_is_shown(self):
         output = (*(f"line {number}" for number in range(50)), "x" * 5000)
         text = self.explain(failed=[instance(number, exit_code=1, last_output=output) for number in range(2)])

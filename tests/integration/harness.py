@@ -1,5 +1,6 @@
 """A real Waiter, started as a user would start it, and what tests ask of it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -183,7 +184,8 @@ class RunningWaiter:
         if self._process.poll() is None:
             await self.stop(signal.SIGKILL)
         for process in self.instance_processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def processes_under(state):

@@ -18,7 +18,8 @@ from twisted.trial.unittest import SkipTest, TestCase
 from tests.integration.harness import HTTP_SERVER, RunningWaiter, free_port, service_headers, until
 
 MISBEHAVING = f"exec python3 -SE {Path(__file__).parent.absolute()}/misbehaving.py"
-GRACE_SECS = 5
+# Long enough for a server to start on a busy machine.
+GRACE_SECS = 10
 
 
 def has_ipv6():
@@ -31,14 +32,15 @@ def has_ipv6():
 
 
 class FailureCase(TestCase):
-    timeout = 180
+    timeout = 300
 
     async def start(self, **options):
         self.waiter = await RunningWaiter(self, **options).start()
 
     def headers(self, cmd, **parameters):
-        # Several on one port would be in each other's way, where the port is the command's own.
-        return service_headers(cmd, **{"grace_period_secs": GRACE_SECS, "max_instances": 1, **parameters})
+        # Several instances would be in each other's way where the port is the command's own. A whole CPU, and some minutes
+        # to start, because the machine may be busy.
+        return service_headers(cmd, **{"cpus": 1, "grace_period_secs": 300, "max_instances": 1, **parameters})
 
     async def fail(self, cmd, **parameters):
         """
@@ -72,6 +74,9 @@ class FailureCase(TestCase):
     async def failed_instances(self, headers):
         service = await self.waiter.service(await self.waiter.service_id(headers))
         return service["instances"]["failed-instances"]
+
+    def until(self, describe, predicate):
+        return until(describe, predicate, within_secs=120)
 
     def all_at_once(self, coroutines):
         return gatherResults([Deferred.fromCoroutine(each) for each in coroutines], consumeErrors=True)
@@ -140,7 +145,7 @@ class StartFailureTests(FailureCase):
                     "Let it listen on 127.0.0.1",
                 )
             )
-        answers = await self.all_at_once(self.fail(cmd) for cmd, _, _ in cases)
+        answers = await self.all_at_once(self.fail(cmd, grace_period_secs=GRACE_SECS) for cmd, _, _ in cases)
         for (message, facts), (_, words, advice) in zip(answers, cases, strict=True):
             self.assertTrue(
                 message.startswith("Deployment error: Unable to connect to run health checks\n2 instances failed"),
@@ -171,7 +176,9 @@ class StartFailureTests(FailureCase):
                 "must be a server for plain HTTP",
             ),
         )
-        answers = await self.all_at_once(self.fail(f"{MISBEHAVING} {mode}") for mode, *_ in cases)
+        answers = await self.all_at_once(
+            self.fail(f"{MISBEHAVING} {mode}", grace_period_secs=GRACE_SECS) for mode, *_ in cases
+        )
         for (message, facts), (mode, title, words, advice) in zip(answers, cases, strict=True):
             self.assertTrue(message.startswith(f"Deployment error: {title}"), f"{mode}: {message}")
             self.assertIn(f"The last health check: GET http://127.0.0.1:{facts['port']}/ ", message)
@@ -184,20 +191,29 @@ class StartFailureTests(FailureCase):
 
     async def test_aHealthCheckThatWantsCredentialsIsExplainedAtOnce(self):
         await self.start()
-        message, facts = await self.fail(f"{MISBEHAVING} answer 401", grace_period_secs=600)
+        message, facts = await self.fail(f"{MISBEHAVING} answer 401")
         self.assertTrue(message.startswith("Deployment error: Health check requires authentication\n"), message)
         self.assertIn('was answered with 401: "<h1>This is not it</h1>"', message)
         self.assertIn("without credentials", facts["advice"])
 
     async def test_aRequestThatWaitsInVainIsToldWhatIsSeenSoFar(self):
         await self.start()
-        headers = self.headers(f"{MISBEHAVING} answer 404", grace_period_secs=600, queue_timeout=3000)
-        answer = await self.waiter.request(headers=headers)
+        headers = self.headers(f"{MISBEHAVING} answer 404")
+        service_id = await self.waiter.service_id(headers)
+        first = Deferred.fromCoroutine(self.waiter.request(headers=headers))
+
+        async def shown():
+            answer = await self.waiter.request(f"/apps/{service_id}")
+            return [] if answer.code == 404 else answer.json()["instances"]["active-instances"]
+
+        (instance,) = await self.until(shown, lambda active: active and "with 404" in (active[0]["message"] or ""))
+        answer = await self.waiter.request(headers={**headers, "x-waiter-queue-timeout": ["300"]})
         self.assertEqual(answer.code, 503)
         self.assertIn(b"is not healthy yet.\n", answer.body)
         self.assertIn(b'was answered with 404: "<h1>This is not it</h1>"', answer.body)
-        (instance,) = await self.waiter.active_instances(await self.waiter.service_id(headers))
-        self.assertIn("was answered with 404", instance["message"])
+        self.assertIn('was answered with 404: "<h1>This is not it</h1>"', instance["message"])
+        first.addErrback(lambda _: None).cancel()
+        await first
 
 
 class RecoveryTests(FailureCase):
@@ -211,7 +227,7 @@ class RecoveryTests(FailureCase):
     async def running(self, headers):
         """Wait until the service runs, without asking for anything of it."""
         service_id = await self.waiter.service_id(headers)
-        await until(lambda: self.waiter.service(service_id), lambda service: service["status"] == "Running")
+        await self.until(lambda: self.waiter.service(service_id), lambda service: service["status"] == "Running")
         answer = await self.waiter.request(headers=headers)
         self.assertEqual(answer.code, 200, answer.body)
 
@@ -228,14 +244,14 @@ class RecoveryTests(FailureCase):
         def is_126(service):
             return service["instances"]["failed-instances"][-1]["exit-code"] == 126
 
-        await until(lambda: self.waiter.service(service_id), is_126)
+        await self.until(lambda: self.waiter.service(service_id), is_126)
         program.chmod(0o755)
         await self.running(facts["headers"])
 
     async def test_anAnswerThatBecomesRightIsNoticed(self):
         await self.start()
         ready = self.directory / "ready"
-        _, facts = await self.fail(f"{MISBEHAVING} answer 401 {ready}", grace_period_secs=600)
+        _, facts = await self.fail(f"{MISBEHAVING} answer 401 {ready}")
         ready.touch()
         await self.running(facts["headers"])
         self.assertEqual(await self.failed_instances(facts["headers"]), [])
@@ -347,7 +363,7 @@ class FullDiskTests(FailureCase):
             self.assertEqual((await self.waiter.request(headers=headers)).code, 200)
         # The log of requests is written once a second.
         log = self.disk / "state" / "request.log"
-        await until(lambda: deferLater(reactor, 0, log.exists), bool)
+        await self.until(lambda: deferLater(reactor, 0, log.exists), bool)
         self.fill()
 
         # Small records find room in what is left of the file's last page.
@@ -355,7 +371,7 @@ class FullDiskTests(FailureCase):
             self.assertEqual((await self.waiter.request(headers=running)).code, 200)
             return "The request log cannot be written" in self.waiter.output
 
-        await until(log_fails, bool)
+        await self.until(log_fails, bool)
         unknown = await self.waiter.request(headers=new)
         self.assertEqual(unknown.code, 503)
         self.assertIn(b"database or disk is full. Make room on the disk", unknown.body)
@@ -375,11 +391,11 @@ class FullDiskTests(FailureCase):
         service_id = await self.waiter.service_id(broken)
         self.assertEqual(await self.waiter.active_instances(service_id), [])
         self.assertEqual(len(self.instances(running)), 1)
-        await until(lambda: deferLater(reactor, 0, self.directories, service_id), lambda found: len(found) <= 1)
+        await self.until(lambda: deferLater(reactor, 0, self.directories, service_id), lambda found: len(found) <= 1)
         self.assertEqual((await self.waiter.request(headers=running)).code, 200)
 
         self.filling.unlink()
-        await until(lambda: self.waiter.service(service_id), lambda service: service["status"] == "Running")
+        await self.until(lambda: self.waiter.service(service_id), lambda service: service["status"] == "Running")
         for headers in (running, broken, new):
             self.assertEqual((await self.waiter.request(headers=headers)).code, 200)
 
@@ -387,7 +403,7 @@ class FullDiskTests(FailureCase):
             self.assertEqual((await self.waiter.request(headers=running)).code, 200)
             return "The request log is written again" in self.waiter.output
 
-        await until(log_is_written, bool)
+        await self.until(log_is_written, bool)
 
     async def test_anInstanceThatFillsTheDiskIsToldSo(self):
         await self.start(state=self.disk / "state")

@@ -162,7 +162,25 @@ class MembershipTests(SynchronousTestCase):
         parent=st.integers(1, 12),
         group=st.integers(2, 12),
         session=st.integers(2, 12),
+        owner=st.sampled_from([None, 0, 1000, 1001]),
     )
+
+    def found(self, *others):
+        launcher = process(10, "a.1", group=10, session=10, owner=1000)
+        everything = {each.pid: each for each in (launcher, *others)}
+        return sorted(each.pid for each in members(everything, "a.1", 10))
+
+    def test_whatAnotherUserClaimsIsNotCounted(self):
+        self.assertEqual(self.found(process(20, "a.1", owner=1001), process(21, parent=20)), [10])
+
+    def test_whatLeftTheSessionAndChangedItsUserIsCounted(self):
+        same, root, unknown = (process(20 + at, "a.1", owner=owner) for at, owner in enumerate((1000, 0, None)))
+        descendant = process(30, "a.1", parent=10, owner=1001)
+        self.assertEqual(self.found(same, root, unknown, descendant), [10, 20, 21, 22, 30])
+
+    def test_withoutALauncherToCompareWithAClaimCounts(self):
+        claim = process(20, "a.1", owner=1001)
+        self.assertEqual(members({20: claim}, "a.1", None), [claim])
 
     @given(st.lists(processes, max_size=12), st.sampled_from([None, 2, 3]), st.sampled_from([None, 4, 5]))
     def test_manyInstancesAreToldApartLikeOneAtATime(self, processes, first, second):

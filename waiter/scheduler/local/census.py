@@ -36,7 +36,9 @@ class ProcessTable:
         for pid, process in everything.items():
             before = self._seen.get(pid)
             if process.instance_id is None and before is not None and before.start_ticks == process.start_ticks:
-                everything[pid] = attrs.evolve(process, instance_id=before.instance_id, declared=before.declared)
+                everything[pid] = attrs.evolve(
+                    process, instance_id=before.instance_id, owner=before.owner, declared=before.declared
+                )
         self._take_down(everything)
         return everything
 

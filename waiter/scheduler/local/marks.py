@@ -18,10 +18,12 @@ class Mark:
     """
     What an instance's environment says.
 
+    @ivar owner: the user whose process says so.
     @ivar declared: what the instance was promised; nothing where the environment does not say it.
     """
 
     instance_id: str
+    owner: int | None = None
     declared: Resources = NOTHING
 
 
@@ -30,10 +32,11 @@ def read_mark(pid: int) -> Mark | None:
     try:
         with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - the fastest
             environment = b"\0" + file.read()
+            mark = mark_of(environment)
+            return None if mark is None else attrs.evolve(mark, owner=os.fstat(file.fileno()).st_uid)
     except OSError:
         # Another user's.
         return None
-    return mark_of(environment)
 
 
 def mark_of(environment: bytes) -> Mark | None:

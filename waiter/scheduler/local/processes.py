@@ -19,6 +19,7 @@ class Process:
         for ever. (psutil gives the time since the epoch, which moves when the clock is set.)
     @ivar instance_id: the instance it says it belongs to, by its environment or, where that is overwritten and the process
         has lost its parents, by the files it holds.
+    @ivar owner: the user it runs as, if its environment names an instance.
     @ivar declared: what its environment says that instance was promised.
     """
 
@@ -28,6 +29,7 @@ class Process:
     session: int
     start_ticks: int
     instance_id: str | None = None
+    owner: int | None = None
     declared: Resources = NOTHING
 
     def still_there(self) -> bool:
@@ -61,6 +63,7 @@ def read_process(pid: int, *, with_environment: bool = True) -> Process | None:
             session=int(session),
             start_ticks=int(rest[15]),
             instance_id=mark.instance_id if mark else None,
+            owner=mark.owner if mark else None,
             declared=mark.declared if mark else NOTHING,
         )
     except (OSError, ValueError):
@@ -103,10 +106,14 @@ def all_members(everything: Snapshot, leaders: Mapping[str, int | None]) -> dict
     The processes of each instance: those that carry its id, those in the session or group of its launcher, and all
     descendants of these.
 
+    Anybody can write an id into an environment. So that nobody burdens the instance of another user with what he runs
+    himself, an id counts only from the launcher's user, or from root, as long as the launcher is there to compare with.
+
     @param leaders: the launcher's pid for each instance's id, as long as that number cannot mean another process; else
         C{None}.
     """
     led = {leader: instance_id for instance_id, leader in leaders.items() if leader is not None}
+    owners = {instance_id: everything[leader].owner for leader, instance_id in led.items() if leader in everything}
     found: dict[str, dict[int, Process]] = {instance_id: {} for instance_id in leaders}
     children: dict[int, list[Process]] = {}
     for pid, process in everything.items():
@@ -115,15 +122,21 @@ def all_members(everything: Snapshot, leaders: Mapping[str, int | None]) -> dict
             children[process.parent] = [process]
         else:
             siblings.append(process)
-        for instance_id in (led.get(process.session), led.get(process.group), process.instance_id):
-            if instance_id is not None and instance_id in found:
+        for instance_id in (led.get(process.session), led.get(process.group)):
+            if instance_id is not None:
                 found[instance_id][pid] = process
+        if process.instance_id in found and _is_believed(process.owner, owners.get(process.instance_id)):
+            found[process.instance_id][pid] = process
     for instance_id, leader in leaders.items():
         _add_descendants(found[instance_id], leader, children)
     own = os.getpid()
     for belonging in found.values():
         belonging.pop(own, None)
     return {instance_id: list(belonging.values()) for instance_id, belonging in found.items()}
+
+
+def _is_believed(owner: int | None, launchers: int | None) -> bool:
+    return launchers is None or owner in {None, 0, launchers}
 
 
 def _add_descendants(

@@ -21,7 +21,16 @@ import asyncio, os
 LARGE = b"x" * 8388608
 class Served(asyncio.Protocol):
     def connection_made(self, transport):
-        self.transport, self.got, self.left = transport, b"", None
+        self.transport, self.got, self.left, self.body, self.full = transport, b"", None, b"", False
+    def pause_writing(self):
+        self.full = True
+    def resume_writing(self):
+        self.full = False
+        self.send()
+    def send(self):
+        while self.body and not self.full:
+            self.transport.write(self.body[:65536])
+            self.body = self.body[65536:]
     def data_received(self, data):
         self.got += data
         while True:
@@ -37,8 +46,9 @@ class Served(asyncio.Protocol):
             if self.left:
                 return
             self.left = None
-            body = LARGE if self.large else b"hello\\n"
-            self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%b" % (len(body), body))
+            self.body = memoryview(LARGE if self.large else b"hello\\n")
+            self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(self.body))
+            self.send()
 async def main():
     server = await asyncio.get_running_loop().create_server(Served, "127.0.0.1", int(os.environ["PORT0"]), backlog=4096)
     await server.serve_forever()

@@ -1,5 +1,6 @@
 """What clients may send, and at what pace."""
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -291,3 +292,43 @@ class ConnectionTests(SynchronousTestCase):
             client.deliver(get() * 100)
         self.assertTrue(client.paused)
         self.assertLess(len(client.protocol._queue), 100)
+
+
+class SlowClock(Clock):
+    """One by which it takes time to refuse: each look at it costs."""
+
+    cost = 0.0
+    turns = 0
+
+    def seconds(self):
+        self.rightNow += self.cost
+        return self.rightNow
+
+    def callLater(self, secs, call, *arguments):
+        self.turns += not secs
+        return super().callLater(secs, call, *arguments)
+
+
+class ManyTests(SynchronousTestCase):
+    def turns(self, cost):
+        """How often others have their turn while a hundred clients are told that they took too long."""
+        world = World(instances=0, clock=SlowClock())
+        clients = [world.client() for _ in range(100)]
+        for client in clients:
+            client.deliver(b"GET")
+        world.wait(1)
+        world.clock.advance(29)
+        before = world.clock.turns
+        world.clock.cost = cost
+        world.clock.advance(1)
+        world.clock.cost = 0
+        turns = world.clock.turns - before
+        world.wait(1)
+        self.assertEqual([client.half for client in clients], [True] * 100)
+        return turns
+
+    def test_whenManyTakeTooLongOthersHaveTheirTurnInBetween(self):
+        self.assertGreater(self.turns(0.01), 3)
+
+    def test_whereThatTakesNoTimeItIsDoneAtOneGo(self):
+        self.assertEqual(self.turns(0), 0)

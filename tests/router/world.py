@@ -218,9 +218,19 @@ class World:
     """
 
     def __init__(
-        self, *, instances=1, slots=1, api=None, limits=None, password=None, debug=False, timeouts=None, door=None
+        self,
+        *,
+        instances=1,
+        slots=1,
+        api=None,
+        limits=None,
+        password=None,
+        debug=False,
+        timeouts=None,
+        door=None,
+        clock=None,
     ):
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.clock.advance(1000)
         self.service = make_service(max_queue_length=5, concurrency_level=slots)
         self.instances = Instances(self.clock)

@@ -1,7 +1,7 @@
 """The clients' side of the router."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -28,6 +28,10 @@ __all__ = ["FrontendFactory", "Limits"]
 
 # How long a last answer may take to leave.
 _LAST_WORDS_SECS = 0.5
+
+# For how long connections are looked at before others have their turn, and at how many at least.
+_TURN_SECS = 0.004
+_SOME = 16
 
 
 def no_password(service_id: str) -> None:
@@ -96,8 +100,7 @@ class FrontendFactory(Factory):
         numbers = self._parts.metrics.router
         numbers.connections_open += 1
         numbers.connections_total += 1
-        if self._sweep is None:
-            self._schedule()
+        self._schedule(self._parts.limits.sweep_secs, self._look)
         return connection
 
     @property
@@ -166,14 +169,22 @@ class FrontendFactory(Factory):
         if drained is not None:
             drained.callback(None)
 
-    def _schedule(self) -> None:
-        self._sweep = self._parts.clock.callLater(self._parts.limits.sweep_secs, self._look)
+    def _schedule(self, secs: float, look: Callable[..., object], *arguments: object) -> None:
+        if self._connections and self._sweep is None:
+            self._sweep = self._parts.clock.callLater(secs, look, *arguments)
 
     def _look(self) -> None:
-        now = self._parts.clock.seconds()
+        self._look_at(iter(list(self._connections)))
+
+    def _look_at(self, connections: Iterator[ClientConnection]) -> None:
+        """Look at some of them, and then let others have their turn: many may take too long at the same moment."""
+        self._sweep = None
+        clock = self._parts.clock
+        now = clock.seconds()
         draining_since = self._draining_since
-        self._schedule()
-        for connection in list(self._connections):
+        for at, connection in enumerate(connections, 1):
+            if connection not in self._connections:
+                continue
             try:
                 if draining_since is not None:
                     connection.router_stops(now - draining_since)
@@ -188,3 +199,7 @@ class FrontendFactory(Factory):
             except Exception:  # noqa: BLE001 - one connection must not take the others down
                 self._log.failure("A connection could not be looked after")
                 connection.cut()
+            if not at % _SOME and clock.seconds() - now > _TURN_SECS:
+                self._schedule(0, self._look_at, connections)
+                return
+        self._schedule(self._parts.limits.sweep_secs, self._look)

@@ -119,7 +119,7 @@ class WebSocketTests(TestCase):
 
     async def test_whenWaiterStopsBothSidesAreToldSo(self):
         """On SIGTERM the client gets 1001, and the instance gets the client's answer to that."""
-        await self.served()
+        await self.served(cpus=1, termination_grace_period_secs=20)
         opened = Deferred()
 
         def talk():

@@ -35,7 +35,7 @@ while True:
 """
 
 
-def measure(kind: str, port: int, checks: int, *, refused: bool) -> None:
+def measure(kind: str, port: int, checks: int, pause_secs: float, *, refused: bool) -> None:
     """Print the microseconds of one check, made one after the other."""
     reactor: Any = EPollReactor() if kind == "epoll" else AsyncioSelectorReactor(uvloop.new_event_loop())
     description = ServiceDescription(cmd="x", cpus=1, mem=1, run_as_user="x", version="1", health_check_url="/")
@@ -49,7 +49,7 @@ def measure(kind: str, port: int, checks: int, *, refused: bool) -> None:
                 raise BenchmarkError(f"unexpected: {result.message}")
             # As in the router, each check begins in a turn of the reactor of its own.
             turn: Deferred[None] = Deferred()
-            reactor.callLater(0, turn.callback, None)
+            reactor.callLater(pause_secs, turn.callback, None)
             await turn
 
     async def check() -> None:
@@ -69,10 +69,11 @@ def measure(kind: str, port: int, checks: int, *, refused: bool) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The table, or one figure of it."""
     if arguments.measure:
-        measure(arguments.measure, arguments.port, arguments.checks, refused=arguments.refused)
+        pause_secs = arguments.pause_ms / 1000
+        measure(arguments.measure, arguments.port, arguments.checks, pause_secs, refused=arguments.refused)
         return
     print(harness.machine())
-    print(f"{arguments.checks} checks, one after the other\n")
+    print(f"{arguments.checks} checks, one after the other, with {arguments.pause_ms:g} ms between two\n")
     print(f"{'µs of CPU time':24}{'lowest':>8} {'median':>8} {'highest':>8}")
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(harness.workplace())
@@ -85,15 +86,14 @@ def run(arguments: argparse.Namespace) -> None:
         instance.wait_until_listening(port)
         for kind in ("uvloop", "epoll"):
             for what, at in (("answered", port), ("refused", harness.free_port())):
-                figures = [
-                    figure(kind, at, arguments.checks, refused=what == "refused") for _ in range(arguments.rounds)
-                ]
+                figures = [figure(kind, at, arguments, refused=what == "refused") for _ in range(arguments.rounds)]
                 print(f"{what + ', ' + kind:24}{harness.spread(figures, 0)}")
 
 
-def figure(kind: str, port: int, checks: int, *, refused: bool) -> float:
+def figure(kind: str, port: int, arguments: argparse.Namespace, *, refused: bool) -> float:
     """Measure in a process of its own."""
-    command = [sys.executable, __file__, "--measure", kind, "--port", str(port), "--checks", str(checks)]
+    command = [sys.executable, __file__, "--measure", kind, "--port", str(port), "--checks", str(arguments.checks)]
+    command += ["--pause-ms", str(arguments.pause_ms)]
     path = os.pathsep.join(filter(None, [str(harness.ROOT), os.environ.get("PYTHONPATH")]))
     result = subprocess.run(
         [*command, *(["--refused"] if refused else [])],
@@ -110,6 +110,9 @@ def figure(kind: str, port: int, checks: int, *, refused: bool) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="What one health check costs the router.")
     parser.add_argument("--checks", type=int, default=2000, help="how many are measured (%(default)s)")
+    parser.add_argument(
+        "--pause-ms", type=float, default=0, help="between two; nothing is in a cache then (%(default)s)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often (%(default)s)")
     parser.add_argument("--measure", choices=("uvloop", "epoll"), help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)

@@ -36,7 +36,30 @@ class InstallFastReactorTests(SynchronousTestCase):
             "from waiter.router.carriers import fast_loop\n"
             "print(type(reactor).__name__, fast_loop(reactor) is not None)"
         )
-        self.assertEqual(said, "FAST OTHER\nAsyncioSelectorReactor True")
+        self.assertEqual(said, "FAST OTHER\nUvloopReactor True")
+
+    def test_whenATimerIsDueItWakesUpOnce(self):
+        if uvloop is None:
+            raise SkipTest("uvloop is not there")
+        said = run(
+            "from waiter.support.reactors import install_fast_reactor\n"
+            "install_fast_reactor()\n"
+            "from twisted.internet import reactor\n"
+            "turns, early = [], []\n"
+            "def turn(run=reactor.runUntilCurrent):\n"
+            "    turns.append(1)\n"
+            "    run()\n"
+            "reactor.runUntilCurrent = turn\n"
+            "def due(at):\n"
+            "    if reactor.seconds() < at: early.append(at)\n"
+            "for number in range(100):\n"
+            "    secs = 0.0103 * number + 0.01\n"
+            "    reactor.callLater(secs, due, reactor.seconds() + secs)\n"
+            "reactor.callLater(1.2, reactor.stop)\n"
+            "reactor.run()\n"
+            "print(early, len(turns) < 200 or len(turns))"
+        )
+        self.assertEqual(said, "[] True")
 
     def test_withoutUvloopNothingIsInstalled(self):
         said = run(

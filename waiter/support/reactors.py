@@ -27,10 +27,12 @@ def install() -> None:
     """
     # Not at the top: importing this module must cost nothing and must not bring a reactor.
     import uvloop  # noqa: PLC0415
-    from twisted.internet import asyncioreactor  # noqa: PLC0415
+    from twisted.internet.main import installReactor  # noqa: PLC0415
+
+    from waiter.support.uvloop_reactor import UvloopReactor  # noqa: PLC0415
 
     loop = uvloop.new_event_loop()
-    asyncioreactor.install(loop)
+    installReactor(UvloopReactor(loop))
     asyncio.set_event_loop(loop)
     _hear_of_children()
 

@@ -123,14 +123,15 @@ def running(*args: Any, **kwargs: Any) -> Iterator[Program]:
 
 @contextlib.contextmanager
 def waiter(directory: Path, *, reactor: str | None = None) -> Iterator[tuple[Program, int]]:
-    """Waiter as a user starts it, with everything on, and its port."""
+    """Waiter as a user starts it, with everything on, and its port. What other servers run takes no room from it."""
     port = free_port()
     command = [Path(sys.executable).parent / "twistd", "-n", "--pidfile="]
     if reactor is not None:
         command.append(f"--reactor={reactor}")
     command += ["waiter", "--http", f"tcp:{port}:interface=127.0.0.1", "--state-dir", directory / "state"]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    with running(command, log=directory / "waiter.log", environment={"PYTHONPATH": path}) as program:
+    environment = {"PYTHONPATH": path, "WAITER_SCHEDULER_COUNT_OTHER_SERVERS": "false"}
+    with running(command, log=directory / "waiter.log", environment=environment) as program:
         program.wait_until_said("Waiter is ready")
         yield program, port
 

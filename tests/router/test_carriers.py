@@ -95,6 +95,21 @@ class Unlike:
         return getattr(self._real, name)
 
 
+class Impatient(Unlike):
+    """A reactor whose one timer is due when somebody says so."""
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def callLater(self, secs, call):
+        self._call = call
+        return self._real.callLater(secs, call)
+
+    def time_is_up(self, result):
+        self._call()
+        return result
+
+
 class ReactorAcceptedTCPTests(TransportContract, AcceptedTCP):
     pass
 
@@ -129,6 +144,17 @@ class CarrierConnectedTCPTests(TransportContract, ConnectedTCP):
 class CarrierConnectorTests(ConnectorContract, ConnectedTCP):
     skip = NOT_FAST
     fast = True
+
+    async def test_whenTheTimeIsUpJustAsItIsConnectedTheConnectionStays(self):
+        """On a busy machine both are noticed in one turn, before uvloop has ended what it did to connect."""
+        far, host = self.listen()
+        impatient = Impatient(reactor)
+        connecting = connector(impatient)(host.host, host.port, End, 5)
+        connecting.addCallback(impatient.time_is_up)
+        near = await connecting
+        near.transport.write(b"hello")
+        await far.whenReceived(5)
+        await self.closed(near, far)
 
 
 class CarriersOwnTests(AcceptedTCP):

@@ -97,8 +97,9 @@ def _connect_carried(
             connected.errback(getConnectError(failure) if isinstance(failure, OSError) else failure)
 
     def timed_out() -> None:
-        task.cancel()
+        # Once there is a connection, to cancel what made it would be to close it without a word to anybody.
         if not connected.called:
+            task.cancel()
             connected.errback(TimeoutError(string=f"no connection to {host}:{port} within {timeout_secs:g} seconds"))
 
     def given_up(_: Deferred[IProtocol]) -> None:

@@ -65,6 +65,10 @@ class ReadSettingsTests(SynchronousTestCase):
         self.assertIn("cluster.name", self.refusal(environment={"WAITER_CLUSTER_NAME": "../etc"}))
         self.assertIn("listen.http: must be a list", self.refusal(environment={"WAITER_LISTEN_HTTP": "unix:/a"}))
 
+    def test_noTimeoutThatARequestMayAskForIsLongerThanItMayAskFor(self):
+        for key in ("queue-timeout-ms", "socket-timeout-ms", "streaming-timeout-ms"):
+            self.assertIn(f"request.{key}", self.refusal(f"[request]\n{key} = 3600001\n"))
+
     def test_sectionThatIsNotATableIsRefused(self):
         self.assertIn("cluster: must be a table", self.refusal("cluster = 3\n", {"WAITER_CLUSTER_NAME": "a"}))
         error = self.assertRaises(

@@ -299,6 +299,7 @@ def assemble(
         idle_secs=settings.listen.idle_timeout_secs,
         head_secs=settings.listen.head_timeout_secs,
         body_secs=settings.listen.body_timeout_secs,
+        pace_secs=settings.listen.body_timeout_secs,
         requests=settings.listen.max_requests_per_connection,
         body_bytes=settings.request.max_body_bytes,
         client_bytes_per_sec=settings.request.min_client_bytes_per_sec,

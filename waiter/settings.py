@@ -64,7 +64,9 @@ class ListenSettings(Section):
     max_head_bytes: PositiveInt = Field(default=32768, description="The largest request line and headers together.")
     max_headers: PositiveInt = Field(default=200, description="The most headers in a request.")
     body_timeout_secs: PositiveFloat = Field(
-        default=60, description="How long a client may send nothing of a body that is waited for."
+        default=60,
+        description="How long a client may send nothing of a body that is waited for; also what "
+        "request.min-client-bytes-per-sec is measured over.",
     )
     max_requests_per_connection: Annotated[int, Field(ge=0)] = Field(
         default=0, description="After so many requests a connection is closed; 0 for any number."
@@ -118,8 +120,8 @@ class RequestSettings(Section):
     )
     min_client_bytes_per_sec: Annotated[float, Field(ge=0)] = Field(
         default=16,
-        description="How slow a client may send a body, or take an answer, on average over each minute in which it is waited "
-        "for: who is slower holds a slot for hardly anything. 0 for any pace.",
+        description="How slow a client may send a body, or take an answer, on average over each listen.body-timeout-secs in "
+        "which it is waited for: who is slower holds a slot for hardly anything. 0 for any pace.",
     )
     connect_timeout_ms: PositiveInt = Field(default=5000, description="How long connecting to an instance may take.")
     pool_idle_timeout_ms: PositiveInt = Field(

@@ -69,13 +69,13 @@ class Client(Protocol):
                 self._waiting.remove(pair)
                 pair[1].callback(None)
 
-    async def drip(self, data):
+    async def drip(self, data, every_secs=0.1):
         """Send it a byte at a time, as long as there is somebody."""
         for at in range(len(data)):
             if self.lost is not None:
                 return
             self.transport.write(data[at : at + 1])
-            await deferLater(reactor, 0.1)
+            await deferLater(reactor, every_secs)
 
     @property
     def digest(self):
@@ -130,8 +130,15 @@ class SlowClientTests(TestCase):
         client.transport.loseConnection()
 
     async def endless_body(self):
+        self.stalls = not self.stalls
+        stalls = self.stalls
         client = await self.client()
-        client.transport.write(head(b"POST / HTTP/1.1", self.headers, b"Content-Length: 20") + b"x")
+        client.transport.write(head(b"POST / HTTP/1.1", self.headers, b"Content-Length: 200"))
+        if stalls:
+            # Some send nothing more, the others too little.
+            client.transport.write(b"x")
+        else:
+            await client.drip(b"x" * 100, every_secs=0.5)
         await client.when(lambda: client.status == b"408")
 
     async def slow_reader(self):
@@ -171,6 +178,7 @@ class SlowClientTests(TestCase):
         self.headers = described("slow", concurrency_level=1000)
         self.crowded = described("crowded", concurrency_level=1, max_queue_length=1000)
         self.paused = []
+        self.stalls = False
         service_id = await self.waiter.service_id(self.headers)
         crowded_id = await self.waiter.service_id(self.crowded)
         for headers in (self.headers, self.crowded):

@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from waiter.admin.app import api_resource
@@ -56,13 +55,12 @@ from waiter.settings import BackendTLSSettings, SchedulerSettings, Settings, Set
 from waiter.state_directory import StateDirectory, StateDirectoryError
 from waiter.support.ordered import OrderedService
 from waiter.support.periodic import Periodic
+from waiter.support.threads import in_thread
 from waiter.support.trust import Trust
 from waiter.telemetry.gauges import service_gauges
 from waiter.telemetry.metrics import Metrics
 from waiter.telemetry.request_log import RequestLog
 from waiter.version import __version__
-
-T = TypeVar("T")
 
 METRICS_COLLECTION_SECS = 60.0
 CATALOG_TIDYING_SECS = 3600.0
@@ -270,7 +268,7 @@ def assemble(
     request_log = RequestLog(
         _request_log_path(settings, state_directory),
         reactor,
-        in_thread=partial(_in_thread, reactor),
+        in_thread=partial(in_thread, reactor),
         max_bytes=settings.request_log.max_bytes,
         keep=settings.request_log.keep,
     )
@@ -437,11 +435,6 @@ def _request_log_path(settings: Settings, state_directory: StateDirectory) -> Pa
 
 def _instance_ids(state: RoutingState) -> set[str]:
     return {instance.id for service in state.services.values() for instance in (*service.healthy, *service.unhealthy)}
-
-
-def _in_thread(reactor: Any, call: Callable[..., T], *arguments: Any) -> Deferred[T]:
-    # The pool is asked for at the call: twistd forks after the assembly, and threads do not live through that.
-    return deferToThreadPool(reactor, reactor.getThreadPool(), call, *arguments)
 
 
 def _instance_limits(settings: SchedulerSettings) -> InstanceLimits:

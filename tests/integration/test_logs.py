@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psutil
 from twisted.internet import reactor
-from twisted.internet.threads import deferToThreadPool
 from twisted.trial.unittest import TestCase
 
 from tests.integration.harness import RunningWaiter, service_headers, until
+from waiter.support.threads import in_thread
 
 COUNTING = f"exec {sys.executable} {Path(__file__).with_name('counting.py').absolute()}"
 
@@ -30,7 +30,7 @@ class Follower:
 
     async def until(self, text):
         """Read until that has come, or the end for C{None}; what has come in all is returned."""
-        return await deferToThreadPool(reactor, reactor.getThreadPool(), self._until, text)
+        return await in_thread(reactor, self._until, text)
 
     def _until(self, text):
         while text is None or text not in self.received:

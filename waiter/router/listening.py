@@ -11,7 +11,6 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -25,6 +24,7 @@ from waiter.router.pem import BadPEM
 from waiter.router.tls import ServerTLSFactory
 from waiter.support.limits import raise_open_files_limit
 from waiter.support.periodic import Periodic
+from waiter.support.threads import in_thread
 
 __all__ = ["CannotListen", "ListeningService", "is_loopback"]
 
@@ -172,7 +172,7 @@ class ListeningService(Service):
 
     async def _refresh(self) -> None:
         for certificates in self._certificates:
-            await certificates.refresh(partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool()))
+            await certificates.refresh(partial(in_thread, self._reactor))
 
     def _open_other(self, endpoint: OtherEndpoint) -> IAddress:
         """Twisted's endpoints begin to accept at once, so their ports are paused until it is time."""

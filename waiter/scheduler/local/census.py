@@ -5,9 +5,9 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 
 from waiter.scheduler.local.processes import Process, Snapshot, pids, read_process, snapshot, with_files
+from waiter.support.threads import in_thread
 
 
 class ProcessTable:
@@ -103,8 +103,7 @@ class Census:
         thorough, self._thorough = self._thorough, False
         self._busy = True
         scan = self._table.look if thorough else self._table.glance
-        scanning: Deferred[Snapshot] = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), scan)
-        scanning.addBoth(self._end, served)
+        in_thread(self._reactor, scan).addBoth(self._end, served)
 
     def _end(self, result: Any, served: Iterable[Deferred[Snapshot]]) -> None:
         self._busy = False

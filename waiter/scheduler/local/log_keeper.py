@@ -4,13 +4,13 @@ from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from waiter.scheduler.local.log_place import LogPlace
 from waiter.scheduler.local.records import InstanceDirectory
 from waiter.scheduler.local.rotation import LogRotation
 from waiter.support.periodic import Periodic
+from waiter.support.threads import in_thread
 
 #: How often the size of each log is looked at.
 LOOK_SECS = 1.0
@@ -66,9 +66,7 @@ class LogKeeper:
         if not self._logs:
             return None
         last, self._last = self._last, set()
-        looking = deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), self._look, tuple(self._logs), frozenset(self._failing)
-        )
+        looking = in_thread(self._reactor, self._look, tuple(self._logs), frozenset(self._failing))
         # Whoever cancels it when it stops need not wait: a thread cannot be cancelled, and harms nobody.
         return looking.addCallback(self._looked, last)
 

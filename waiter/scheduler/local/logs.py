@@ -1,11 +1,10 @@
 """The log files of the instances of this machine, as the scheduler shows them."""
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 
 from waiter.scheduler.interface import ILog, LogEntry, LoggedInstance
 from waiter.scheduler.local.instance import HOST
@@ -13,8 +12,7 @@ from waiter.scheduler.local.interface import IRunner
 from waiter.scheduler.local.log_reader import LogReader
 from waiter.scheduler.local.output import entries, file_path
 from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord, UnreadableRecord
-
-T = TypeVar("T")
+from waiter.support.threads import in_thread
 
 
 class LocalLogs:
@@ -28,7 +26,7 @@ class LocalLogs:
 
     def entries(self, service_id: str, instance_id: str, directory: str) -> Deferred[tuple[LogEntry, ...]]:
         """See L{IScheduler.log_entries<waiter.scheduler.interface.IScheduler.log_entries>}."""
-        return self._in_thread(entries, self._runner.path(service_id, instance_id), directory)
+        return in_thread(self._reactor, entries, self._runner.path(service_id, instance_id), directory)
 
     def log(self, service_id: str, instance_id: str, path: str) -> Deferred[ILog]:
         """See L{IScheduler.log<waiter.scheduler.interface.IScheduler.log>}."""
@@ -38,14 +36,11 @@ class LocalLogs:
             rotated = Path(found) in {directory.stdout, directory.stderr} and directory.record.exists()
             return LogReader(found, rotated=rotated, complete=lambda: instance_id not in self._running)
 
-        return self._in_thread(file_path, self._runner.path(service_id, instance_id), path).addCallback(reader)
+        return in_thread(self._reactor, file_path, self._runner.path(service_id, instance_id), path).addCallback(reader)
 
     def instances(self, service_id: str) -> Deferred[tuple[LoggedInstance, ...]]:
         """See L{IScheduler.logged_instances<waiter.scheduler.interface.IScheduler.logged_instances>}."""
-        return self._in_thread(_logged, self._runner.path(service_id))
-
-    def _in_thread(self, what: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), what, *arguments)
+        return in_thread(self._reactor, _logged, self._runner.path(service_id))
 
 
 def _logged(service: Path | None) -> tuple[LoggedInstance, ...]:

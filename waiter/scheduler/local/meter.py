@@ -5,7 +5,6 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.threads import deferToThreadPool
 
 from waiter.model.resources import NOTHING, Resources
 from waiter.scheduler.interface import Measurement
@@ -15,6 +14,7 @@ from waiter.scheduler.local.interface import Excess
 from waiter.scheduler.local.processes import Process, Snapshot, all_members
 from waiter.scheduler.local.usage import exact_bytes, out_of_memory_kills, resident_bytes
 from waiter.support.periodic import Periodic
+from waiter.support.threads import in_thread
 
 INTERVAL_SECS = 1.0
 #: How often those are looked at that may exceed their limit before the next look at all.
@@ -214,10 +214,7 @@ class Meter:
             name: _Question(each.leader(), each.footprint, each.limit, _names(each.processes) if again else None)
             for name, each in followed.items()
         }
-        asked: Deferred[_Answer] = deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), self._answer, everything, questions
-        )
-        return await asked
+        return await in_thread(self._reactor, self._answer, everything, questions)
 
     def _answer(self, everything: Snapshot, questions: Mapping[str, _Question]) -> _Answer:
         """Runs in a thread."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -24,6 +23,7 @@ from waiter.scheduler.local.ports import PortLease, PortPool
 from waiter.scheduler.local.processes import members, read_process
 from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
 from waiter.scheduler.local.termination import Termination
+from waiter.support.threads import in_thread
 
 
 @implementer(IRunning)
@@ -216,9 +216,7 @@ class RunningProcess:
 
     async def _listeners(self) -> Sequence[ListeningSocket]:
         pids = [process.pid for process in members(await self._census.take(), self.id, self._leader())]
-        pool = self._reactor.getThreadPool()
-        found: Sequence[ListeningSocket] = await deferToThreadPool(self._reactor, pool, listeners_of, pids)
-        return found
+        return await in_thread(self._reactor, listeners_of, pids)
 
     def _leader(self) -> int | None:
         # A child that was not reaped keeps its number, even dead; another's child only as long as it lives.

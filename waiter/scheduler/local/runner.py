@@ -9,7 +9,6 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from waiter.model.resources import Resources
@@ -32,6 +31,7 @@ from waiter.scheduler.local.rotation import LogRotation
 from waiter.scheduler.local.shares import Shares
 from waiter.scheduler.local.takeover import Takeover
 from waiter.support.periodic import Periodic
+from waiter.support.threads import in_thread
 from waiter.support.users import User, barrier, find_user, own_user
 
 _SWEEP_SECS = 600.0
@@ -261,9 +261,7 @@ class ProcessRunner:
         self._home = self._own_home()
         self._shares.start()
         self._sweeper.startService()
-        await deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), self._logs.recover, instance_directories(self._directory)
-        )
+        await in_thread(self._reactor, self._logs.recover, instance_directories(self._directory))
         self._logs.start()
         takeover = Takeover(
             self._reactor,

@@ -6,7 +6,6 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from waiter.scheduler.local.adoption import Finding, Verdict
@@ -17,6 +16,7 @@ from waiter.scheduler.local.records import InstanceDirectory, InstanceRecord
 from waiter.scheduler.local.retention import Retention
 from waiter.scheduler.local.survey import survey
 from waiter.scheduler.local.termination import Termination
+from waiter.support.threads import in_thread
 
 ENDED_ALONE = "It ended while Waiter did not run."
 
@@ -59,9 +59,7 @@ class Takeover:
         @raise OSError: the instances cannot be listed.
         """
         everything = await self._census.take()
-        found = await deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), survey, self._services, everything, boot_id()
-        )
+        found = await in_thread(self._reactor, survey, self._services, everything, boot_id())
         for directory, reason in found.untouchable.items():
             self._log.warn("{path} is left alone: {reason}", path=str(directory.path), reason=reason)
         for directory in found.empty:

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -60,17 +61,22 @@ def instance_by_files(pid: int) -> str | None:
     Servers like nginx write their titles over their environment. While the launcher lives its group tells what is its
     own; this is for those whose launcher has been killed.
     """
-    for link in ("cwd", "fd/1", "fd/2"):
-        try:
-            path = Path(os.readlink(f"/proc/{pid}/{link}"))  # noqa: PTH115 - the fastest
-        except OSError:
-            # Another user's, or gone.
-            continue
-        for inner in path.parents:
+    for place in places(pid):
+        for inner in Path(place).parents:
             # services/<service-id>/<instance-id>/..., where an instance id is its service's id, a dot and more.
             if inner.name.startswith(f"{inner.parent.name}.") and inner.parent.name:
                 return inner.name
     return None
+
+
+def places(pid: int) -> Iterator[str]:
+    """Where a process works and writes its output, as far as this process may see that."""
+    for link in ("cwd", "fd/1", "fd/2"):
+        try:
+            yield os.readlink(f"/proc/{pid}/{link}")  # noqa: PTH115 - the fastest
+        except OSError:
+            # Another user's, or gone.
+            continue
 
 
 def _variable(environment: bytes, name: bytes) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 
 from waiter.scheduler.local.adoption import Finding, Verdict, judge_all
+from waiter.scheduler.local.marks import places
 from waiter.scheduler.local.processes import Process, Snapshot
 from waiter.scheduler.local.records import (
     InstanceDirectory,
@@ -117,10 +118,10 @@ def _strays(services: Path, everything: Snapshot, known: Collection[str]) -> dic
 
 def _is_below(pid: int, root: str) -> bool:
     """Whether a process was given a directory below C{root}, works or writes there."""
-    return any(os.path.realpath(place).startswith(f"{root}{os.sep}") for place in _places(pid))
+    return any(os.path.realpath(place).startswith(f"{root}{os.sep}") for place in _possible_places(pid))
 
 
-def _places(pid: int) -> list[str]:
+def _possible_places(pid: int) -> list[str]:
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -129,10 +130,4 @@ def _places(pid: int) -> list[str]:
     sandboxes = [entry.partition(b"=")[2] for entry in environment if entry.startswith(b"WAITER_SANDBOX=")]
     if sandboxes:
         return [os.fsdecode(sandboxes[0])]
-    places = []
-    for link in ("cwd", "fd/1", "fd/2"):
-        try:
-            places.append(str(Path(f"/proc/{pid}/{link}").readlink()))
-        except OSError:
-            continue
-    return places
+    return list(places(pid))

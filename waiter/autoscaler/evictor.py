@@ -203,7 +203,7 @@ class Evictor(RunningService):
                 # Who needs less may pass.
                 remarks[service.service.id] = _TOO_FEW if candidates else _NOBODY
                 continue
-            coming += sum((gives for gives in self._evict(victims, service.service.id)), start=NOTHING)
+            coming += self._evict(victims, service.service.id)
             taken += need
             remarks[service.service.id] = _ENDING
         self._tell(remarks)
@@ -223,9 +223,9 @@ class Evictor(RunningService):
                 found.append(candidate)
         return found
 
-    def _evict(self, victims: list[Victim], beneficiary: str) -> list[Resources]:
+    def _evict(self, victims: list[Victim], beneficiary: str) -> Resources:
         """Stop them; what that gives back."""
-        given = []
+        given = NOTHING
         for victim in victims:
             leases = self._lock(victim)
             if not leases:
@@ -236,7 +236,7 @@ class Evictor(RunningService):
                 gives=victim.gives,
             )
             self._unseen.append(eviction)
-            given.append(victim.gives)
+            given += victim.gives
             self._evicted += len(leases)
             self._log.info(
                 "{instance_ids}: stopped to make room for {beneficiary}, unused for {idle_secs:.1f} s",

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from tests.admin.support import Api
 from tests.admin.test_log_frames import received
 from tests.admin.test_logs import FILES, Receiver, WithLogs
-from waiter.admin.log_follow import LOOK_SECS, SILENCE_SECS, Follower
+from waiter.admin.log_follow import LOOK_SECS, SILENCE_SECS, Follower, Span
 from waiter.admin.log_frames import Events, PlainText
 from waiter.scheduler.local.log_place import LogPlace, LogState
 from waiter.scheduler.local.log_reader import LogReader
@@ -32,10 +32,7 @@ class Following(WithLogs):
             self.request,
             self.log,
             frames or PlainText(),
-            follow=follow,
-            tail=tail,
-            after=after,
-            stopping=lambda: self.stopping,
+            Span(follow=follow, tail=tail, after=after, stopping=lambda: self.stopping),
         )
         follower.start()
         self.look()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import NO_CONTENT
 from twisted.web.resource import Resource
@@ -20,36 +21,34 @@ SILENCE_SECS = 15.0
 TAIL_BYTES = 1 << 20
 
 
+@attrs.frozen(kw_only=True)
+class Span:
+    """
+    Where to begin with a log, and when to end.
+
+    @ivar follow: whether to wait for more when what is there has been sent.
+    @ivar tail: with how many of the last lines to begin; C{None} for all that is kept.
+    @ivar after: the offset to begin at, instead of that.
+    @ivar stopping: whether this server wants to end.
+    """
+
+    follow: bool
+    tail: int | None
+    after: int | None
+    stopping: Callable[[], bool]
+
+
 class FollowedLog(Resource):
     """A log, from its beginning, its last lines or some place on, until the instance has ended."""
 
     isLeaf = True
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        log: ILog,
-        frames: Frames,
-        *,
-        follow: bool,
-        tail: int | None,
-        after: int | None,
-        stopping: Callable[[], bool],
-    ) -> None:
-        """
-        @param follow: whether to wait for more when what is there has been sent.
-        @param tail: with how many of the last lines to begin; C{None} for all that is kept.
-        @param after: the offset to begin at, instead of that.
-        @param stopping: whether this server wants to end.
-        """
+    def __init__(self, clock: IReactorTime, log: ILog, frames: Frames, span: Span) -> None:
         super().__init__()
         self._clock = clock
         self._log = log
         self._frames = frames
-        self._follow = follow
-        self._tail = tail
-        self._after = after
-        self._stopping = stopping
+        self._span = span
 
     def render_GET(self, request: Request) -> int:
         """
@@ -59,7 +58,8 @@ class FollowedLog(Resource):
         """
         complete = self._log.complete()
         extent = self._log.extent()
-        if self._after is not None and extent is not None and self._after >= extent.end and complete:
+        after = self._span.after
+        if after is not None and extent is not None and after >= extent.end and complete:
             # This, too, tells a browser not to come again.
             self._log.close()
             request.setResponseCode(NO_CONTENT)
@@ -74,42 +74,19 @@ class FollowedLog(Resource):
             self._log.close()
             request.finish()
         else:
-            Follower(
-                self._clock,
-                request,
-                self._log,
-                self._frames,
-                follow=self._follow,
-                tail=self._tail,
-                after=self._after,
-                stopping=self._stopping,
-            ).start()
+            Follower(self._clock, request, self._log, self._frames, self._span).start()
         return NOT_DONE_YET
 
 
 class Follower(LogSender):
-    """Sends a log while it grows; see L{FollowedLog} for what it is given."""
+    """Sends a log while it grows."""
 
     look_secs = LOOK_SECS
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        request: Request,
-        log: ILog,
-        frames: Frames,
-        *,
-        follow: bool,
-        tail: int | None,
-        after: int | None,
-        stopping: Callable[[], bool],
-    ) -> None:
+    def __init__(self, clock: IReactorTime, request: Request, log: ILog, frames: Frames, span: Span) -> None:
         super().__init__(clock, request, log)
         self._frames = frames
-        self._follow = follow
-        self._tail = tail
-        self._after = after
-        self._stopping = stopping
+        self._span = span
         # Where to read next, and where to end if it is not followed; not known at first.
         self._offset: int | None = None
         self._until = 0
@@ -117,7 +94,7 @@ class Follower(LogSender):
 
     def ending(self) -> bool:
         """Whether this server wants to end."""
-        return self._stopping()
+        return self._span.stopping()
 
     def send_some(self) -> float | None:
         """See L{LogSender}."""
@@ -139,9 +116,9 @@ class Follower(LogSender):
         self._write(self._frames.feed(offset, data))
         if self._over:
             return None
-        if data and (self._follow or self._offset < self._until):
+        if data and (self._span.follow or self._offset < self._until):
             return 0
-        if complete or not self._follow:
+        if complete or not self._span.follow:
             self._write(self._frames.end())
             self.finish()
             return None
@@ -151,7 +128,7 @@ class Follower(LogSender):
         return LOOK_SECS
 
     def _most(self, offset: int) -> int:
-        return CHUNK if self._follow else min(CHUNK, max(0, self._until - offset))
+        return CHUNK if self._span.follow else min(CHUNK, max(0, self._until - offset))
 
     def _write(self, data: bytes) -> None:
         if data and not self._over:
@@ -164,10 +141,11 @@ class Follower(LogSender):
         if extent is None:
             return None
         self._until = extent.end
-        if self._after is not None:
+        after, tail = self._span.after, self._span.tail
+        if after is not None:
             # A number that is too high is of another log.
-            return self._after if self._after <= extent.end else extent.oldest
-        return extent.oldest if self._tail is None else self._tail_at(extent, self._tail)
+            return after if after <= extent.end else extent.oldest
+        return extent.oldest if tail is None else self._tail_at(extent, tail)
 
     def _tail_at(self, extent: LogExtent, lines: int) -> int | None:
         first = position = max(extent.oldest, extent.end - TAIL_BYTES)

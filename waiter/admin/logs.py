@@ -9,7 +9,7 @@ from twisted.web.server import Request
 from waiter.admin.arguments import Arguments, arguments, first
 from waiter.admin.endpoint import Answer, json_answer
 from waiter.admin.log_file import LogFile
-from waiter.admin.log_follow import FollowedLog
+from waiter.admin.log_follow import FollowedLog, Span
 from waiter.admin.log_frames import Events, PlainText
 from waiter.admin.parts import Parts
 from waiter.admin.views import logs_url
@@ -74,10 +74,7 @@ class Logs:
             self._parts.clock,
             log,
             Events() if events else PlainText(),
-            follow=follow,
-            tail=tail,
-            after=after,
-            stopping=self._parts.is_draining,
+            Span(follow=follow, tail=tail, after=after, stopping=self._parts.is_draining),
         )
 
     async def _instances(self, service_id: str) -> Answer:

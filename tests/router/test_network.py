@@ -155,6 +155,18 @@ class NetworkTests(TestCase):
             await waiting
         return self.instances[number]
 
+    async def unread_upload(self):
+        """A client with a long body, held back, and the instance that does not read it."""
+        client = await self.client()
+        client.transport.write(post(MANY)[:1000])
+        instance = await self.instance()
+        await instance.until(lambda: b"\r\n\r\n" in instance.received)
+        instance.transport.pauseProducing()
+        client.transport.write(post(MANY)[1000:])
+        connection = next(iter(self.factory._connections))
+        await self.until(lambda: connection.paused)
+        return client, instance
+
     async def until(self, condition):
         while not condition():
             await deferLater(reactor, 0.01)
@@ -197,14 +209,7 @@ class NetworkTests(TestCase):
 
     async def test_upload(self):
         """An instance that does not read holds back the client; when it reads again it gets everything."""
-        client = await self.client()
-        client.transport.write(post(MANY)[:1000])
-        instance = await self.instance()
-        await instance.until(lambda: b"\r\n\r\n" in instance.received)
-        instance.transport.pauseProducing()
-        client.transport.write(post(MANY)[1000:])
-        connection = next(iter(self.factory._connections))
-        await self.until(lambda: connection.paused)
+        client, instance = await self.unread_upload()
         await deferLater(reactor, 0.1)
         self.assertLess(len(instance.received), len(MANY) // 2)
         instance.transport.resumeProducing()
@@ -282,14 +287,7 @@ class NetworkTests(TestCase):
 
     async def test_aClientThatGoesWhileItIsNotReadIsNoticed(self):
         """Also if what it has sent before is still to be read: nobody needs that any more."""
-        client = await self.client()
-        client.transport.write(post(MANY)[:1000])
-        instance = await self.instance()
-        await instance.until(lambda: b"\r\n\r\n" in instance.received)
-        instance.transport.pauseProducing()
-        client.transport.write(post(MANY)[1000:])
-        connection = next(iter(self.factory._connections))
-        await self.until(lambda: connection.paused)
+        client, _instance = await self.unread_upload()
         client.transport.abortConnection()
         await self.until(lambda: not self.factory._connections)
         self.assertEqual(self.reservers.find("s").slots_in_use, 0)

@@ -170,6 +170,25 @@ class AnsweredTests(SynchronousTestCase):
             self.assertEqual(parse(client.take())[2], b"real")
             self.assertEqual(len(world.instances.wires), 1, answer)
 
+    def test_whatIsReadWhileAnErrorIsBeingHandled(self):
+        """Neither the end of an answer to HEAD nor what is wrong with an answer is mistaken for that error."""
+        world = World()
+        client = world.client()
+        for request, answer, expected in (
+            (get().replace(b"GET", b"HEAD"), head(b"HTTP/1.1 200 OK", b"Content-Length: 5"), b"200 OK"),
+            (get(), ok(b"hello"), b"200 OK"),
+            (post(b"x"), head(b"HTTP/1.1 200 OK", b"X: " + b"y" * 100000), b"502 Bad Gateway"),
+        ):
+            _, instance = world.ask(request, client)
+            try:
+                [].pop()
+            except IndexError:
+                instance.deliver(answer)
+            got = client.take()
+            self.assertEqual(parse(got)[0], b"HTTP/1.1 " + expected)
+        self.assertIn(b"The head of the instance's answer has more than", got)
+        self.assertEqual(len(world.instances.wires), 1)
+
     def test_http10Client(self):
         """An HTTP/1.0 client gets no chunks, and a body of unknown length ends with the connection."""
         world = World()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.router.world import chunked, get, head, ok, post
-from waiter.errors import WaiterError
+from waiter.errors import HeadTooLarge, MethodNotAllowed, WaiterError
 from waiter.router.headers import read_request
 from waiter.router.known_heads import KnownHeads
 from waiter.router.limits import Limits
@@ -178,6 +178,21 @@ class RepeatedTests(SynchronousTestCase):
         """Nor is anything else that happens to end alike."""
         reader, _ = self.reader(get())
         self.assertIsNone(reader.repeated(ok()))
+
+
+class RefusalTests(SynchronousTestCase):
+    def test_theReasonIsToldWhileAnotherErrorIsBeingHandled(self):
+        for stream, refusal in (
+            (get(b"/", b"X: " + b"y" * 40000), HeadTooLarge),
+            (get(b"/", *[b"X: y"] * 1000), HeadTooLarge),
+            (get().replace(b"GET", b"CONNECT"), MethodNotAllowed),
+            (CHUNKED + chunked(trailers=[b"X: " + b"y" * 40000]), HeadTooLarge),
+        ):
+            self.assertRaises(refusal, read, stream)
+            try:
+                [].pop()
+            except IndexError:
+                self.assertRaises(refusal, read, stream)
 
 
 class KnownHeadsTests(SynchronousTestCase):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol
@@ -90,6 +90,8 @@ class BackendConnection(Protocol):
         self._answer: Answer | None = None
         self._keep_alive = False
         self._complete = False
+        # What a call by the parser has raised: the parser's own error shows it only while no other one is being handled.
+        self._refusal: WaiterError | None = None
         # What the parser has found in one segment.
         self._head: Answer | None = None
         self._informed: list[Answer] = []
@@ -219,8 +221,8 @@ class BackendConnection(Protocol):
         self.reusable = False
         self.lost_cleanly = reason is None or reason.check(ConnectionDone) is not None
         self._ended()
-        # It keeps this alive in a circle.
-        self._parser = None
+        # They keep this alive in a circle.
+        self._parser = self._refusal = None
         self._lost(self)
 
     # Inside.
@@ -268,15 +270,14 @@ class BackendConnection(Protocol):
             self._switch(asker, data[upgrade.args[0] :])
             return
         except HttpParserError as error:
-            cause = error.__context__ if isinstance(error, HttpParserCallbackError) else None
-            if isinstance(cause, _HeadEnded):
+            if self._head_only and self._complete:
                 # The parser does not say where the head ended. If it was not at the very end, something followed.
                 clean = data.find(_HEAD_END) == len(data) - len(_HEAD_END)
                 self._parser = HttpResponseParser(self)
             elif self._complete:
                 clean = False
             else:
-                self._fail(cause if isinstance(cause, WaiterError) else _misunderstood(error))
+                self._fail(self._refusal or _misunderstood(error))
                 return
         if self._in_head and self._head_bytes > self._limits.answer_head_bytes:
             self._fail(self._too_large())
@@ -347,39 +348,44 @@ class BackendConnection(Protocol):
         self._trailers.append((name, value))
         self._trailer_bytes += len(name) + len(value) + 4
         if self._trailer_bytes > self._limits.answer_head_bytes:
-            raise self._too_large()
+            self._refusal = self._too_large()
+            raise self._refusal
 
     def on_headers_complete(self) -> None:
         """The end of an answer's head."""
-        self._in_head = False
-        if self._head_bytes > self._limits.answer_head_bytes < fields_bytes(self._fields):
-            raise self._too_large()
-        self._trailer_bytes = 0
-        version = self._parser.get_http_version()
-        if version not in {"1.0", "1.1"}:
-            raise InstanceFailed(f"The instance answered with HTTP/{version}.")
-        status = self._parser.get_status_code()
-        answer = read_answer(status, int(version[2]), self._reason, self._fields, product=self._product)
-        if status == 101:
-            if not self._parser.should_upgrade():
-                raise InstanceFailed("The instance changed the protocol without saying to which.")
-            self._answer = answer
-        elif status < 200:
-            if answer.content_length or answer.chunked:
-                # There is no such thing, and where it ends the parser and others do not agree on.
-                raise InstanceFailed("The instance sent an informational answer with a body.")
-            self._informed.append(answer)
-        else:
-            self._answer = self._head = answer
-            self._keep_alive = answer.keep_alive
-            if self._head_only:
-                self._complete = True
-                raise _HeadEnded
-            if not answer.bodiless:
-                if answer.content_length is None:
-                    self._until_closed = not answer.chunked
-                elif answer.content_length:
-                    self._left = answer.content_length
+        try:
+            self._in_head = False
+            if self._head_bytes > self._limits.answer_head_bytes < fields_bytes(self._fields):
+                raise self._too_large()
+            self._trailer_bytes = 0
+            version = self._parser.get_http_version()
+            if version not in {"1.0", "1.1"}:
+                raise InstanceFailed(f"The instance answered with HTTP/{version}.")
+            status = self._parser.get_status_code()
+            answer = read_answer(status, int(version[2]), self._reason, self._fields, product=self._product)
+            if status == 101:
+                if not self._parser.should_upgrade():
+                    raise InstanceFailed("The instance changed the protocol without saying to which.")
+                self._answer = answer
+            elif status < 200:
+                if answer.content_length or answer.chunked:
+                    # There is no such thing, and where it ends the parser and others do not agree on.
+                    raise InstanceFailed("The instance sent an informational answer with a body.")
+                self._informed.append(answer)
+            else:
+                self._answer = self._head = answer
+                self._keep_alive = answer.keep_alive
+                if self._head_only:
+                    self._complete = True
+                    raise _HeadEnded
+                if not answer.bodiless:
+                    if answer.content_length is None:
+                        self._until_closed = not answer.chunked
+                    elif answer.content_length:
+                        self._left = answer.content_length
+        except WaiterError as error:
+            self._refusal = error
+            raise
 
     def on_body(self, data: bytes) -> None:
         """A part of the body."""

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from httptools import (
-    HttpParserCallbackError,
     HttpParserError,
     HttpParserInvalidMethodError,
     HttpParserUpgrade,
@@ -66,6 +65,8 @@ class RequestReader:
         self._left: int | None = None
         # The last chunk may have begun. If it has, no more of the body comes.
         self._ending = False
+        # What a call by the parser has raised: the parser's own error shows it only while no other one is being handled.
+        self._refusal: WaiterError | None = None
         self._last: Request | None = None
         self._heads = 0
         self.current: Request | None = None
@@ -150,7 +151,7 @@ class RequestReader:
     def close(self) -> None:
         """Nothing more is read. Lets go of what would keep this alive in a circle."""
         self.ended = True
-        self._parser = self.current = None
+        self._parser = self._refusal = self.current = None
         self._arrived = _ignore
 
     def _parse(self, data: bytes) -> bytes:
@@ -166,7 +167,7 @@ class RequestReader:
             # To the parser anything is an error that follows "Connection: close".
             if self.ended:
                 return b""
-            raise _refusal(error) from error
+            raise self._refusal or _refusal(error) from error
         return b""
 
     # What the parser calls.
@@ -190,16 +191,21 @@ class RequestReader:
         self.current.trailers.append((name, value))
         self._trailer_bytes += len(name) + len(value) + 4
         if self._trailer_bytes > self._limits.head_bytes:
-            raise self._too_large()
+            self._refusal = self._too_large()
+            raise self._refusal
 
     def on_headers_complete(self) -> None:
         """The end of a request's head."""
         parser = self._parser
         method = parser.get_method()
         version = parser.get_http_version()
-        self._check(method, version)
-        headers = read_request(self._fields, int(version[2]))
-        target, headers = origin_form(method, self._url, headers)
+        try:
+            self._check(method, version)
+            headers = read_request(self._fields, int(version[2]))
+            target, headers = origin_form(method, self._url, headers)
+        except WaiterError as error:
+            self._refusal = error
+            raise
         self._last = request = Request(method, target, headers)
         self._heads += 1
         self._trailer_bytes = 0
@@ -303,9 +309,6 @@ def _may_end(data: bytes) -> bool:
 
 
 def _refusal(error: HttpParserError) -> WaiterError:
-    cause = error.__context__
-    if isinstance(error, HttpParserCallbackError) and isinstance(cause, WaiterError):
-        return cause
     if isinstance(error, HttpParserInvalidMethodError):
         return NotImplementedHere("The method is not one that Waiter knows.")
     reason = str(error)

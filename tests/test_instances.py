@@ -4,6 +4,7 @@ import fcntl
 import io
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -149,6 +150,16 @@ class CommandLineTests(SynchronousTestCase):
         self.assertEqual((status, self.ended), (1, []))
         self.assertIn(f"process {os.getpid()}", complaint)
         self.assertIn("DELETE", complaint)
+
+    def test_whereTheServerListensIsSaidIfItCanBeSeen(self):
+        lock = lock_state_directory(self.state)
+        self.addCleanup(os.close, lock)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            _, _, complaint = self.main("stop", "--all")
+            self.assertIn(f"127.0.0.1 port {listening.getsockname()[1]}", complaint)
+        (self.state / "lock").write_text("what an unknown server wrote")
+        _, _, complaint = self.main("stop", "--all")
+        self.assertIn("(process what an unknown server wrote)", complaint)
 
     def test_whatDoesNotRunIsNotStopped(self):
         self.found = [RUNNING]

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from waiter.scheduler.local.inventory import Entry, inventory
+from waiter.scheduler.local.listening import listeners_of
 from waiter.scheduler.local.ports import PortPool, lock_directory
 from waiter.scheduler.local.removal import Removal
 from waiter.settings import Settings, SettingsError, read_settings, settings_path
@@ -171,9 +172,15 @@ def _lock(path: Path) -> int:
         return lock_state_directory(path)
     except StateDirectoryInUse as error:
         raise CannotDo(
-            f"A server runs on {path} (process {error.holder}), and stops instances itself: "
-            "curl -X DELETE http://127.0.0.1:9091/apps/<service-id>, with its own port. Or stop the server first."
+            f"A server runs on {path} (process {error.holder}{_listening(error.holder)}), and stops instances itself: send "
+            "it DELETE /apps/<service-id>, as with curl -X DELETE. Or stop the server first."
         ) from None
+
+
+def _listening(process: str) -> str:
+    """Where a server listens, as far as that can be seen: a UNIX socket cannot, nor can another user's."""
+    found = listeners_of([int(process)]) if process.isdigit() else ()
+    return f", listening on {', '.join(map(str, found))}" if found else ""
 
 
 def _end(entries: Sequence[Entry], settings: Settings, *, force: bool) -> dict[str, str]:

@@ -15,18 +15,20 @@ from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
+from tests.conditions import Conditions
+
 MUCH = 4 * 1024 * 1024
 """More than all the buffers between two ends hold."""
 
 
-class End(Protocol):
+class End(Conditions, Protocol):
     """One end of a connection: remembers what happens to it, and can be waited for."""
 
     def __init__(self):
+        super().__init__()
         self.received = bytearray()
         self.events = []
         self.reasons = []
-        self._waiting = []
 
     def connectionMade(self):
         self.happened("made")
@@ -42,18 +44,7 @@ class End(Protocol):
     def happened(self, event):
         if event != "data" or self.events[-1:] != ["data"]:
             self.events.append(event)
-        ready = [waiting for waiting in self._waiting if waiting[0]()]
-        self._waiting = [waiting for waiting in self._waiting if waiting not in ready]
-        for _, deferred in ready:
-            deferred.callback(self)
-
-    def when(self, condition):
-        """Fires when C{condition()} holds, looked at whenever something happens to this end."""
-        if condition():
-            return defer.succeed(self)
-        deferred = defer.Deferred()
-        self._waiting.append((condition, deferred))
-        return deferred
+        self.look()
 
     def whenReceived(self, count):
         return self.when(lambda: len(self.received) >= count)

@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from tests.conditions import Conditions
 from tests.integration.harness import RunningWaiter, service_headers, until
 from tests.integration.unhurried import LARGE
 
@@ -31,18 +32,18 @@ def head(line, headers, *more):
     return b"\r\n".join([*lines, b"", b""])
 
 
-class Client(Protocol):
+class Client(Conditions, Protocol):
     """
     @ivar received: all of it or, where that is much, the beginning.
     @ivar count: how much it is.
     """
 
     def __init__(self):
+        super().__init__()
         self.received = b""
         self.count = 0
         self.lost = None
         self._digest = hashlib.sha256()
-        self._waiting = []
 
     def connectionMade(self):
         self.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -52,23 +53,11 @@ class Client(Protocol):
         if before < 65536:
             self.received += data
         self._digest.update(data)
-        self._tell()
+        self.look()
 
     def connectionLost(self, reason):
         self.lost = reason
-        self._tell()
-
-    def when(self, condition):
-        waiting = Deferred()
-        self._waiting.append((condition, waiting))
-        self._tell()
-        return waiting
-
-    def _tell(self):
-        for pair in list(self._waiting):
-            if pair[0]():
-                self._waiting.remove(pair)
-                pair[1].callback(None)
+        self.look()
 
     async def drip(self, data, every_secs=0.1):
         """Send it a byte at a time, as long as there is somebody."""

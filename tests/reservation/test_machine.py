@@ -70,6 +70,16 @@ class MissingGuardTests(SynchronousTestCase):
                 ),
             )
 
+    def assert_noticed_without_granting(self, name: str) -> None:
+        """The same with a method of the reserver that does what it does, but gives no slot to anybody who waits."""
+
+        def replacement(reserver: InstanceReserver, *arguments: Any) -> None:
+            with mock.patch.object(reserver, "_grant"):
+                original(reserver, *arguments)
+
+        original = getattr(InstanceReserver, name)
+        self.assert_noticed(InstanceReserver, name, replacement)
+
     # Leases
 
     def test_a_lease_given_back_twice(self) -> None:
@@ -101,43 +111,19 @@ class MissingGuardTests(SynchronousTestCase):
 
     def test_nobody_looks_at_the_queue_after_a_release(self) -> None:
         """A slot that comes back and is given to nobody."""
-
-        def give_back(reserver: InstanceReserver, lease: Lease, outcome: Outcome) -> None:
-            with mock.patch.object(reserver, "_grant"):
-                original(reserver, lease, outcome)
-
-        original = InstanceReserver._give_back
-        self.assert_noticed(InstanceReserver, "_give_back", give_back)
+        self.assert_noticed_without_granting("_give_back")
 
     def test_nobody_looks_at_the_queue_after_an_update(self) -> None:
         """Slots that appear and are given to nobody."""
-
-        def follow(reserver: InstanceReserver, state: ServiceState) -> None:
-            with mock.patch.object(reserver, "_grant"):
-                original(reserver, state)
-
-        original = InstanceReserver._follow
-        self.assert_noticed(InstanceReserver, "_follow", follow)
+        self.assert_noticed_without_granting("_follow")
 
     def test_nobody_looks_at_the_queue_after_an_ejection(self) -> None:
         """An instance that is readmitted and serves nobody of those who wait."""
-
-        def readmit(reserver: InstanceReserver) -> None:
-            with mock.patch.object(reserver, "_grant"):
-                original(reserver)
-
-        original = InstanceReserver._readmit
-        self.assert_noticed(InstanceReserver, "_readmit", readmit)
+        self.assert_noticed_without_granting("_readmit")
 
     def test_nobody_looks_at_the_queue_after_a_lock(self) -> None:
         """An instance that is not killed after all and serves nobody of those who wait."""
-
-        def unlock(reserver: InstanceReserver, lease: Lease, outcome: Outcome) -> None:
-            with mock.patch.object(reserver, "_grant"):
-                original(reserver, lease, outcome)
-
-        original = InstanceReserver._unlock
-        self.assert_noticed(InstanceReserver, "_unlock", unlock)
+        self.assert_noticed_without_granting("_unlock")
 
     def test_a_cancelled_request_stays_in_the_queue(self) -> None:
         """A slot that is given to one who has left."""

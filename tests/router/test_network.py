@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
+from tests.conditions import Conditions
 from tests.reservation.making import make_service
 from tests.router.world import WALL, Catalogue, Log, get, head, ok, parse, post, values
 from waiter.catalog.descriptor import Descriptor
@@ -29,7 +30,7 @@ MANY = bytes(range(256)) * 4096 * 16
 
 
 @implementer(IHalfCloseableProtocol)
-class Peer(Protocol):
+class Peer(Conditions, Protocol):
     """
     A client or an instance that does what the test says.
 
@@ -42,38 +43,25 @@ class Peer(Protocol):
         self.transport.bufferSize = self.read_bytes
 
     def __init__(self):
+        super().__init__()
         self.received = b""
         self.ended = False
         self.lost = None
-        self._waiting = []
 
     def dataReceived(self, data):
         self.received += data
-        self._check()
+        self.look()
 
     def readConnectionLost(self):
         self.ended = True
-        self._check()
+        self.look()
 
     def writeConnectionLost(self):
         pass
 
     def connectionLost(self, reason):
         self.lost = reason
-        self._check()
-
-    def until(self, condition):
-        """Fires when the condition holds for what was received by then."""
-        waiting = Deferred()
-        self._waiting.append((condition, waiting))
-        self._check()
-        return waiting
-
-    def _check(self):
-        for pair in list(self._waiting):
-            if pair[0]():
-                self._waiting.remove(pair)
-                pair[1].callback(self)
+        self.look()
 
 
 class NetworkTests(TestCase):
@@ -125,7 +113,7 @@ class NetworkTests(TestCase):
         for instance in self.instances:
             if instance.lost is None:
                 instance.transport.abortConnection()
-                await instance.until(lambda gone=instance: gone.lost is not None)
+                await instance.when(lambda gone=instance: gone.lost is not None)
 
     def run_instance(self, instance_id):
         """From now on it is this instance that has the port."""
@@ -160,7 +148,7 @@ class NetworkTests(TestCase):
         client = await self.client()
         client.transport.write(post(MANY)[:1000])
         instance = await self.instance()
-        await instance.until(lambda: b"\r\n\r\n" in instance.received)
+        await instance.when(lambda: b"\r\n\r\n" in instance.received)
         instance.transport.pauseProducing()
         client.transport.write(post(MANY)[1000:])
         connection = next(iter(self.factory._connections))
@@ -181,11 +169,11 @@ class NetworkTests(TestCase):
             client.received = b""
             client.transport.write(get(b"/%d" % n))
             instance = await self.instance()
-            await instance.until(lambda instance=instance: b"\r\n\r\n" in instance.received)
+            await instance.when(lambda instance=instance: b"\r\n\r\n" in instance.received)
             self.assertEqual(parse(instance.received)[0], b"GET /%d HTTP/1.1" % n)
             instance.received = b""
             instance.transport.write(ok(b"answer %d" % n))
-            await client.until(lambda n=n: client.received.endswith(b"answer %d" % n))
+            await client.when(lambda n=n: client.received.endswith(b"answer %d" % n))
         self.assertEqual(len(self.instances), 1)
         self.assertEqual(self.metrics.service("s").successful, 20)
 
@@ -194,7 +182,7 @@ class NetworkTests(TestCase):
         client = await self.client()
         client.transport.write(get())
         instance = await self.instance()
-        await instance.until(lambda: b"\r\n\r\n" in instance.received)
+        await instance.when(lambda: b"\r\n\r\n" in instance.received)
         await self.until(lambda: self.reservers.find("s").slots_in_use == 1)
         client.transport.pauseProducing()
         connection = next(iter(self.factory._connections))
@@ -203,7 +191,7 @@ class NetworkTests(TestCase):
         await deferLater(reactor, 0.1)
         self.assertLess(len(client.received), len(MANY) // 2)
         client.transport.resumeProducing()
-        await client.until(lambda: client.received.endswith(MANY[-1000:]) and len(client.received) > len(MANY))
+        await client.when(lambda: client.received.endswith(MANY[-1000:]) and len(client.received) > len(MANY))
         self.assertTrue(self.body_of(client) == MANY)
         await self.until(lambda: self.reservers.find("s").slots_in_use == 0)
 
@@ -213,10 +201,10 @@ class NetworkTests(TestCase):
         await deferLater(reactor, 0.1)
         self.assertLess(len(instance.received), len(MANY) // 2)
         instance.transport.resumeProducing()
-        await instance.until(lambda: len(instance.received) > len(MANY))
+        await instance.when(lambda: len(instance.received) > len(MANY))
         self.assertTrue(self.body_of(instance) == MANY)
         instance.transport.write(ok())
-        await client.until(lambda: client.received.endswith(b"hello"))
+        await client.when(lambda: client.received.endswith(b"hello"))
 
     async def test_instanceBreaks(self):
         """The client of an instance that dies in the middle of its answer sees a broken connection."""
@@ -224,11 +212,11 @@ class NetworkTests(TestCase):
             client = await self.client()
             client.transport.write(get())
             instance = await self.instance(len(self.instances))
-            await instance.until(lambda instance=instance: b"\r\n\r\n" in instance.received)
+            await instance.when(lambda instance=instance: b"\r\n\r\n" in instance.received)
             instance.transport.write(ok(b"hello")[:-1])
-            await client.until(lambda client=client: client.received.endswith(b"hell"))
+            await client.when(lambda client=client: client.received.endswith(b"hell"))
             getattr(instance.transport, end)()
-            await client.until(lambda client=client: client.lost is not None)
+            await client.when(lambda client=client: client.lost is not None)
             self.assertIsNone(client.lost.check(ConnectionDone))
             self.reservers.find("s")._table.end_ejections(reactor.seconds() + 1000)
             for row in self.reservers.find("s")._table.rows.values():
@@ -250,10 +238,10 @@ class NetworkTests(TestCase):
             client = await self.client()
             client.transport.write(request)
             instance = await self.instance(number)
-            await instance.until(lambda instance=instance, size=size: len(instance.received) >= size)
+            await instance.when(lambda instance=instance, size=size: len(instance.received) >= size)
             instance.transport.pauseProducing()
             getattr(instance.transport, end)()
-            await client.until(lambda client=client: client.received.endswith(b"}\n"))
+            await client.when(lambda client=client: client.received.endswith(b"}\n"))
             first, headers, _ = parse(client.received)
             self.assertEqual(first, b"HTTP/1.1 502 Bad Gateway")
             self.assertEqual(values(headers, b"content-type"), [b"application/json"])
@@ -268,10 +256,10 @@ class NetworkTests(TestCase):
         client = await self.client()
         client.transport.write(get())
         instance = await self.instance()
-        await instance.until(lambda: b"\r\n\r\n" in instance.received)
+        await instance.when(lambda: b"\r\n\r\n" in instance.received)
         instance.transport.write(head(b"HTTP/1.0 200 OK") + b"until the end")
         instance.transport.loseConnection()
-        await client.until(lambda: client.received.endswith(b"0\r\n\r\n"))
+        await client.when(lambda: client.received.endswith(b"0\r\n\r\n"))
         self.assertIn(b"until the end", client.received)
 
     async def test_clientGoes(self):
@@ -280,9 +268,9 @@ class NetworkTests(TestCase):
             client = await self.client()
             client.transport.write(get())
             instance = await self.instance(len(self.instances))
-            await instance.until(lambda instance=instance: b"\r\n\r\n" in instance.received)
+            await instance.when(lambda instance=instance: b"\r\n\r\n" in instance.received)
             getattr(client.transport, end)()
-            await instance.until(lambda instance=instance: instance.lost is not None)
+            await instance.when(lambda instance=instance: instance.lost is not None)
             self.assertEqual(self.reservers.find("s").slots_in_use, 0)
 
     async def test_aClientThatGoesWhileItIsNotReadIsNoticed(self):
@@ -312,23 +300,23 @@ class NetworkTests(TestCase):
         client = await self.client()
         client.transport.write(get(b"/", b"Connection: upgrade", b"Upgrade: websocket"))
         instance = await self.instance()
-        await instance.until(lambda: b"\r\n\r\n" in instance.received)
+        await instance.when(lambda: b"\r\n\r\n" in instance.received)
         instance.received = b""
         instance.transport.write(head(b"HTTP/1.1 101 Yes", b"Connection: upgrade", b"Upgrade: websocket") + b"hello")
-        await client.until(lambda: client.received.endswith(b"\r\n\r\nhello"))
+        await client.when(lambda: client.received.endswith(b"\r\n\r\nhello"))
         client.received = b""
         client.transport.write(MANY)
         instance.transport.write(MANY)
-        await client.until(lambda: len(client.received) == len(MANY))
-        await instance.until(lambda: len(instance.received) == len(MANY))
+        await client.when(lambda: len(client.received) == len(MANY))
+        await instance.when(lambda: len(instance.received) == len(MANY))
         self.assertTrue(client.received == instance.received == MANY)
         client.transport.loseWriteConnection()
-        await instance.until(lambda: instance.ended)
+        await instance.when(lambda: instance.ended)
         self.assertEqual(self.metrics.router.upgrades_open, 1)
         instance.transport.write(b"bye")
-        await client.until(lambda: client.received.endswith(b"bye"))
+        await client.when(lambda: client.received.endswith(b"bye"))
         instance.transport.loseConnection()
-        await client.until(lambda: client.ended or client.lost is not None)
+        await client.when(lambda: client.ended or client.lost is not None)
         await self.until(lambda: self.metrics.router.upgrades_open == 0)
         self.assertEqual(self.reservers.find("s").slots_in_use, 0)
 
@@ -336,7 +324,7 @@ class NetworkTests(TestCase):
         """A client that still sends gets the whole answer and no reset before it."""
         client = await self.client()
         client.transport.write(b"GET / HTTP/1.1\r\nBad Header: x\r\n\r\n" + b"x" * 1000000)
-        await client.until(lambda: client.ended)
+        await client.when(lambda: client.ended)
         self.assertIn(b"HTTP/1.1 400 Bad Request", client.received)
         self.assertIn(b"cannot be understood", client.received)
         self.assertIsNone(client.lost)

@@ -129,26 +129,24 @@ class CrashTests(World, TestCase):
             self.assertIsNotNone(lock, f"port {path.name} is leaked after step {step}")
             os.close(lock)
 
-    async def test_whereverAServerDiesInTheLifeOfAnInstanceTheNextOneFindsItsWay(self):
+    async def die_everywhere(self, flow, *, least, before=None):
+        """Let a server die at each step of a flow that has more than so many."""
         for step in range(1, MOST):
-            killed = await self.run_until("live", step)
+            if before is not None:
+                await before()
+            killed = await self.run_until(flow, step)
             await self.check(step)
             await self.settle(step)
             if not killed:
                 break
-        self.assertGreater(step, 15)
+        self.assertGreater(step, least)
         self.assertLess(step, MOST - 1)
 
+    async def test_whereverAServerDiesInTheLifeOfAnInstanceTheNextOneFindsItsWay(self):
+        await self.die_everywhere("live", least=15)
+
     async def test_whereverAServerDiesInATakeoverTheNextOneFindsItsWay(self):
-        for step in range(1, MOST):
-            await self.leave_some()
-            killed = await self.run_until("take_over", step)
-            await self.check(step)
-            await self.settle(step)
-            if not killed:
-                break
-        self.assertGreater(step, 10)
-        self.assertLess(step, MOST - 1)
+        await self.die_everywhere("take_over", least=10, before=self.leave_some)
 
     async def leave_some(self):
         """One that runs, one whose kill was under way, one that is half-written, and one whose record is spoilt."""

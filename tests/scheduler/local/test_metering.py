@@ -6,7 +6,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from tests.scheduler.local.world import World
+from tests.scheduler.local.world import SchedulerWorld
 from tests.scheduler.servers import program
 from waiter.model.instance import Flag
 from waiter.scheduler.local.limits import InstanceLimits
@@ -53,25 +53,11 @@ IGNORES = program(
 )
 
 
-class MeteringCase(World, TestCase):
+class MeteringCase(SchedulerWorld, TestCase):
     timeout = 60
 
-    async def setUp(self):
-        self.prepare()
-        self.scheduler = self.make_scheduler()
-        await self.scheduler.startService()
-        self.addCleanup(self.assert_nothing_left)
-        self.addCleanup(self.stop)
-
-    def stop(self):
-        # The last one: tests may have replaced the first.
-        return self.scheduler.stopService()
-
     async def run_one(self, cmd, **parameters):
-        service = self.service(cmd=cmd, restart_backoff_factor=1000, **parameters)
-        await self.scheduler.create(service)
-        (instance,) = await self.healthy(service)
-        return service, instance
+        return await super().run_one(cmd, restart_backoff_factor=1000, **parameters)
 
     def ask_for_more(self, instance):
         (Path(instance.log_directory) / "work" / "more").touch()

@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
-from tests.scheduler.local.world import PORTS, World
+from tests.scheduler.local.world import PORTS, SchedulerWorld
 from tests.scheduler.servers import SERVER, SLEEPER, program
 from waiter.scheduler.interface import Signal
 from waiter.scheduler.local import runner
@@ -22,21 +22,8 @@ from waiter.scheduler.local.processes import snapshot
 from waiter.scheduler.local.records import InstanceDirectory
 
 
-class ProcessCase(World, TestCase):
+class ProcessCase(SchedulerWorld, TestCase):
     timeout = 60
-
-    async def setUp(self):
-        self.prepare()
-        self.scheduler = self.make_scheduler()
-        await self.scheduler.startService()
-        self.addCleanup(self.assert_nothing_left)
-        self.addCleanup(self.scheduler.stopService)
-
-    async def run_one(self, cmd, **parameters):
-        service = self.service(cmd=cmd, **parameters)
-        await self.scheduler.create(service)
-        (instance,) = await self.healthy(service)
-        return service, instance
 
     async def fail_one(self, cmd, **parameters):
         service = self.service(cmd=cmd, restart_backoff_factor=1000, **parameters)

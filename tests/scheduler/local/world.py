@@ -80,3 +80,25 @@ class World(SchedulerTools):
             return str(self.directory).encode() in Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             return False
+
+
+class SchedulerWorld(World):
+    """The same, with a scheduler that runs from the beginning."""
+
+    async def setUp(self):
+        self.prepare()
+        self.scheduler = self.make_scheduler()
+        await self.scheduler.startService()
+        self.addCleanup(self.assert_nothing_left)
+        self.addCleanup(self.stop)
+
+    def stop(self):
+        # The last one: tests may have replaced the first.
+        return self.scheduler.stopService()
+
+    async def run_one(self, cmd, **parameters):
+        """A service with these parameters, and its instance when that is healthy."""
+        service = self.service(cmd=cmd, **parameters)
+        await self.scheduler.create(service)
+        (instance,) = await self.healthy(service)
+        return service, instance

@@ -1,18 +1,18 @@
 """Runs services as processes of this machine."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from twisted.application.service import Service as TwistedService
-from twisted.internet.defer import Deferred, DeferredList, execute, fail, succeed
+from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from waiter.errors import NotFound, ServiceNotFound, ShuttingDown
+from waiter.errors import ServiceNotFound, ShuttingDown
 from waiter.model.description import ServiceDescription
 from waiter.model.instance import Instance
 from waiter.model.resources import Resources
@@ -32,6 +32,7 @@ from waiter.scheduler.local.capacity import Capacity
 from waiter.scheduler.local.instance import Ending, LocalInstance, Phase, Probe
 from waiter.scheduler.local.interface import IRunner, IRunning
 from waiter.scheduler.local.keeper import Keeper
+from waiter.scheduler.local.kills import Kills, answer_after
 from waiter.scheduler.local.limits import InstanceLimits
 from waiter.scheduler.local.logs import LocalLogs
 from waiter.scheduler.local.machine import machine_resources
@@ -43,8 +44,6 @@ from waiter.scheduler.local.validation import check_runs_here
 from waiter.support.ordered import IHasty
 from waiter.support.topic import Topic
 from waiter.support.users import find_user, own_user
-
-T = TypeVar("T")
 
 
 @implementer(IScheduler, IHasty)
@@ -131,6 +130,7 @@ class LocalScheduler(TwistedService):
         self._services: dict[str, LocalService] = {}
         # Those of deleted services too, as long as something of them is left.
         self._instances: dict[str, LocalInstance] = {}
+        self._kills = Kills(self._services, self._runner)
         self._logs = LocalLogs(reactor, self._runner, self._instances)
         self._changes: Topic[None] = Topic()
         self._publishing: IDelayedCall | None = None
@@ -180,7 +180,7 @@ class LocalScheduler(TwistedService):
             instance.kill(min(instance.grace_secs, self._stop_grace_secs))
             for instance in tuple(self._instances.values())
         ]
-        _pass_on(killing, stopping, None)
+        answer_after(killing, stopping, None)
         return stopping.addBoth(self._stopped)
 
     def services(self) -> Deferred[Mapping[ServiceRecord, ServiceInstances]]:
@@ -208,20 +208,11 @@ class LocalScheduler(TwistedService):
 
     def kill(self, instance: Instance) -> Deferred[KillResult]:
         """See L{IScheduler}."""
-        return self._kill(instance.service_id, instance.id, "Successfully killed instance")
+        return self._kills.kill(instance.service_id, instance.id, "Successfully killed instance")
 
     def signal(self, service_id: str, instance_id: str, signal: Signal) -> Deferred[KillResult]:
         """See L{IScheduler}. C{FORCE_KILL} also cuts the grace period of a kill that is under way short."""
-        done = f"{signal.value} successfully sent to {instance_id}"
-        if signal is not Signal.EXPIRE:
-            return self._kill(service_id, instance_id, done, force=signal is Signal.FORCE_KILL)
-        instance = self._find(service_id, instance_id)
-        if isinstance(instance, KillResult):
-            return succeed(instance)
-        instance.expire()
-        return succeed(
-            KillResult(service_id=service_id, instance_id=instance_id, killed=False, message=done, status=200)
-        )
+        return self._kills.signal(service_id, instance_id, signal)
 
     def delete(self, service_id: str) -> Deferred[DeleteResult]:
         """See L{IScheduler}. The service is forgotten at once, so it can be created again meanwhile."""
@@ -235,7 +226,7 @@ class LocalScheduler(TwistedService):
         self._publish()
         deleted: Deferred[DeleteResult] = Deferred()
         killing = [instance.kill(instance.grace_secs) for instance in tuple(entry.instances.values())]
-        _pass_on(killing, deleted, DeleteResult(result="deleted", message=f"Deleted {service_id}"))
+        answer_after(killing, deleted, DeleteResult(result="deleted", message=f"Deleted {service_id}"))
         # Room may have been kept for it.
         self._keeper.turn()
         return deleted
@@ -369,32 +360,6 @@ class LocalScheduler(TwistedService):
         instance.begin(self)
         self._publish()
 
-    def _find(self, service_id: str, instance_id: str) -> LocalInstance | KillResult:
-        """An instance that runs, or the answer that says why it cannot be signalled."""
-        entry = self._services.get(service_id)
-        instance = None if entry is None else entry.instances.get(instance_id)
-        if instance is not None and instance.active:
-            return instance
-        status, message = 404, f"There is no instance {instance_id}"
-        if entry is None:
-            message = f"There is no service {service_id} on this machine"
-        elif instance is not None or self._runner.path(service_id, instance_id) is not None:
-            status, message = 400, f"{instance_id} is already dead or being killed"
-        return KillResult(service_id=service_id, instance_id=instance_id, killed=False, message=message, status=status)
-
-    def _kill(self, service_id: str, instance_id: str, done: str, *, force: bool = False) -> Deferred[KillResult]:
-        entry = self._services.get(service_id)
-        instance = None if entry is None else entry.instances.get(instance_id)
-        if entry is None or instance is None or not (instance.active or (force and instance.ending is Ending.KILLED)):
-            answer = self._find(service_id, instance_id)
-            return succeed(answer) if isinstance(answer, KillResult) else fail(NotFound(instance_id))
-        if instance.active:
-            entry.requested = max(0, entry.requested - 1)
-        killed: Deferred[KillResult] = Deferred()
-        result = KillResult(service_id=service_id, instance_id=instance_id, killed=True, message=done, status=200)
-        _pass_on([instance.kill(0 if force else instance.grace_secs)], killed, result)
-        return killed
-
     def _stop_now(self, _: Deferred[None]) -> None:
         for instance in tuple(self._instances.values()):
             instance.running.force()
@@ -418,8 +383,3 @@ class LocalScheduler(TwistedService):
     def _publish_now(self) -> None:
         self._publishing = None
         self._changes.publish(None)
-
-
-def _pass_on(killing: Sequence[Deferred[None]], asked: Deferred[T], answer: T) -> None:
-    """Answer when all kills are done, unless whoever asked has gone away."""
-    DeferredList(killing).addCallback(lambda _: None if asked.called else asked.callback(answer))

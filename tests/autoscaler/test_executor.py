@@ -515,7 +515,6 @@ class Creation(ExecutorCase):
         self.flushLoggedErrors(ServiceUnavailable)
         for request in waiting:
             self.assertIn("There is no room for it.", self.failureResultOf(request, ServiceFailing).value.message)
-        self.assertIsNotNone(self.executor.creation_error(self.service.id))
         self.scheduler.refusal = None
         self.clock.advance(1)
         (waiting,) = self.occupy(1)

@@ -60,9 +60,9 @@ def json_answer(value: Any, *, status: int = 200) -> Answer:
     return Answer(body=json_bytes(value) + b"\n", content_type=CONTENT_TYPES["json"], status=status)
 
 
-def text_answer(text: str, *, status: int = 200) -> Answer:
+def text_answer(text: str) -> Answer:
     """Plain text."""
-    return Answer(body=text.encode("utf-8", "replace"), content_type=CONTENT_TYPES["text"], status=status)
+    return Answer(body=text.encode("utf-8", "replace"), content_type=CONTENT_TYPES["text"])
 
 
 def media_of(request: Request) -> Media:

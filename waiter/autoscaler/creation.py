@@ -106,11 +106,6 @@ class ServiceCreator:
         attempt = self._attempts.get(service_id)
         return attempt is not None and attempt.running
 
-    def error(self, service_id: str) -> WaiterError | None:
-        """Why the last call failed; C{None} if it did not."""
-        attempt = self._attempts.get(service_id)
-        return None if attempt is None else attempt.error
-
     def forget_old(self) -> None:
         """Forget the failures after which nobody asked again for long."""
         long_ago = self._clock.seconds() - 2 * self._longest_pause_secs

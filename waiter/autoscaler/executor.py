@@ -158,10 +158,6 @@ class ScalingExecutor(RunningService):
         desk = self._desks.get(service_id)
         return (desk is None or not desk.is_busy) and not self._creator.is_running(service_id)
 
-    def creation_error(self, service_id: str) -> WaiterError | None:
-        """Why the service could not be created the last time, if it could not."""
-        return self._creator.error(service_id)
-
     def state(self) -> dict[str, Any]:
         """What is going on and how often what was done, by service id; JSON-able."""
         return {

@@ -16,8 +16,7 @@ class Periodic(Service):
     Twisted's C{LoopingCall} and C{TimerService} stop for good after the first failure; this one logs it, counts it in
     C{failures} and goes on. Runs never overlap: a C{prompt()} during a run makes one more run follow at once.
 
-    @ivar runs: how many runs have ended.
-    @ivar failures: how many of them failed.
+    @ivar failures: how many runs have failed.
     """
 
     _log = Logger()
@@ -46,7 +45,6 @@ class Periodic(Service):
         self._current: Deferred[object] | None = None
         self._prompted = False
         self._waiting: list[Deferred[None]] = []
-        self.runs = 0
         self.failures = 0
 
     def startService(self) -> None:
@@ -117,7 +115,6 @@ class Periodic(Service):
     def _ended(self, _: object) -> None:
         self._busy = False
         self._current = None
-        self.runs += 1
         if self.running and self._prompted:
             self._prompted = False
             # Through the clock, so that an action which always prompts cannot recurse.

@@ -32,7 +32,7 @@ from waiter.scheduler.local.shares import Shares
 from waiter.scheduler.local.takeover import Takeover
 from waiter.support.periodic import Periodic
 from waiter.support.threads import in_thread
-from waiter.support.users import User, barrier, find_user, own_user
+from waiter.support.users import User, barrier, find_user
 
 _SWEEP_SECS = 600.0
 
@@ -56,18 +56,11 @@ class ProcessRunner:
         wall: Callable[[], float],
         secret: Callable[[], bytes],
         ports: PortPool,
-        census: Census | None = None,
-        retention: Retention | None = None,
+        user: str,
         limits: InstanceLimits | None = None,
-        shares: Shares | None = None,
-        user: str | None = None,
         rotation: LogRotation | None = None,
-        parent_environment: Mapping[str, str] | None = None,
     ) -> None:
-        """
-        @param user: who this process runs as; looked up if not given.
-        @param parent_environment: what instances inherit some of; that of this process if not given.
-        """
+        """@param user: who this process runs as."""
         self._reactor = reactor
         # Commands run elsewhere, so their paths must not depend on where Waiter was started.
         self._directory = directory.absolute()
@@ -75,14 +68,13 @@ class ProcessRunner:
         self._wall = wall
         self._secret = secret
         self._ports = ports
-        self._census = census or Census(reactor)
-        self._retention = retention or Retention(reactor, wall=wall)
+        self._census = Census(reactor)
+        self._retention = Retention(reactor, wall=wall)
         self._logs = LogKeeper(reactor, rotation or LogRotation())
-        self._parent_environment = os.environ if parent_environment is None else parent_environment
         self._limits = limits or InstanceLimits()
         self._meter = Meter(reactor, self._census, wall=wall, max_processes=self._limits.max_processes)
-        self._shares = shares or Shares(reactor, self._limits)
-        self._user = user or own_user()
+        self._shares = Shares(reactor, self._limits)
+        self._user = user
         self._home: str | None = None
         self._shell = command_shell()
         self._boot_id = ""
@@ -174,7 +166,7 @@ class ProcessRunner:
         work = str(directory.work)
         environment = instance_environment(
             description,
-            parent=self._parent_environment,
+            parent=os.environ,
             cluster=self._cluster,
             service_id=service.id,
             instance_id=instance_id,

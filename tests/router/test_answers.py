@@ -3,6 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.router.world import SERVICE_HOST, WALL, World, chunked, get, head, ok, parse, post, values
+from waiter.router.limits import Limits
 
 
 class AnsweredTests(SynchronousTestCase):
@@ -262,6 +263,31 @@ class AnsweredTests(SynchronousTestCase):
             self.assertEqual(parse(client.take())[::2], (b"HTTP/1.1 200 OK", b"abc"))
             world.check_idle(self)
 
+    def test_informationalAnswersWithoutEnd(self):
+        """So many are passed on; an instance that sends more is not waited for."""
+        for whole in (True, False):
+            world = World(limits=Limits(informational_answers=10))
+            client, instance = world.ask(post(b"x"))
+            hint = head(b"HTTP/1.1 103 Early Hints")
+            for piece in [hint * 10] if whole else [hint] * 10:
+                instance.deliver(piece)
+            self.assertEqual((client.take().count(b"103 Early Hints"), instance.end), (10, None))
+            instance.deliver(hint)
+            self.assertEqual(parse(client.take())[0], b"HTTP/1.1 502 Bad Gateway")
+            self.assertEqual((instance.end, world.numbers.instance_error), ("aborted", 1))
+            world.check_idle(self)
+
+    def test_informationalAnswersAreCountedForEachRequest(self):
+        """A connection may be used for long."""
+        world = World(limits=Limits(informational_answers=10))
+        client = world.client()
+        for _ in range(5):
+            _, instance = world.ask(client=client)
+            instance.deliver(head(b"HTTP/1.1 103 Early Hints") * 10)
+            instance.deliver(ok(b"abc"))
+            self.assertTrue(client.take().endswith(b"abc"))
+        self.assertEqual(len(world.instances.wires), 1)
+
     def test_surplusEndsTheInstancesConnection(self):
         """What follows an answer is not taken for the beginning of the next; that connection is not used again."""
         for answer in (
@@ -287,6 +313,19 @@ class AnsweredTests(SynchronousTestCase):
         instance.deliver(ok(b"abc"))
         self.assertEqual(parse(client.take())[2], b"")
         self.assertEqual(instance.end, "closed")
+
+    def test_surplusAfterHeadHoweverItIsCut(self):
+        """The connection is kept if and only if nothing followed the head."""
+        for surplus, end in ((b"", None), (b"x", "closed"), (b"xy", "closed")):
+            answer = head(b"HTTP/1.1 200 OK", b"Content-Length: 2")
+            for at in range(1, len(answer)):
+                world = World()
+                _, instance = world.ask(get().replace(b"GET", b"HEAD"))
+                instance.deliver(answer[:at])
+                instance.deliver(answer[at:] + surplus)
+                if instance.end != end:
+                    # Whether the end is whole is not known when it comes in two pieces.
+                    self.assertEqual((surplus, instance.end, len(answer) - at < 4), (b"", "closed", True))
 
     def test_surplusBetweenRequests(self):
         """An instance that speaks without being asked loses its connection."""

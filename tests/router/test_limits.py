@@ -228,8 +228,35 @@ class ApiReaderTests(SynchronousTestCase):
         self.assertEqual(self.client.end, "aborted")
         self.assertTrue(self.api.gone.called)
 
+    def trickle(self, bytes_per_sec, secs):
+        for _ in range(secs):
+            self.client.unsent_bytes -= bytes_per_sec
+            self.world.wait(1)
+
+    def test_oneThatReadsAByteASecondIsCutOff(self):
+        self.client.unsent_bytes = 10_000
+        self.trickle(1, 58)
+        self.assertEqual(self.client.end, None)
+        self.trickle(1, 5)
+        self.assertEqual(self.client.end, "aborted")
+        self.assertTrue(self.api.gone.called)
+
+    def test_oneThatReadsALittleFasterIsNot(self):
+        self.client.unsent_bytes = 10_000
+        self.trickle(17, 200)
+        self.assertEqual(self.client.end, None)
+
+    def test_whatIsWrittenMeanwhileIsNotHeldAgainstIt(self):
+        """A client's pace is what it takes, not by how much less there is to take."""
+        self.client.unsent_bytes = 10_000
+        for _ in range(200):
+            self.api.request.write(b"x" * 1000)
+            self.client.unsent_bytes += 1000 - 17
+            self.world.wait(1)
+        self.assertEqual(self.client.end, None)
+
     def test_oneThatReadsAndHasNothingToReadIsNot(self):
-        for unsent in range(20, 0, -1):
+        for unsent in range(6000, 0, -300):
             self.client.unsent_bytes = unsent
             self.world.wait(15)
         self.client.unsent_bytes = 0

@@ -1,5 +1,6 @@
 """Clients that read slowly, or ask for more than they read."""
 
+from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.router.test_api_channel import Echo, own
@@ -33,6 +34,83 @@ class SlowReaderTests(SynchronousTestCase):
         self.assertEqual(client.end, "closed")
         world.wait(3)
         self.assertEqual(client.end, "aborted")
+
+    def trickle(self, world, client, bytes_per_sec, secs):
+        for _ in range(secs):
+            client.unsent_bytes -= bytes_per_sec
+            world.wait(1)
+
+    def test_aClientThatReadsItsLastAnswerAByteASecondIsCutOff(self):
+        """The least pace holds there, too."""
+        world, client = self.closing(100_000)
+        self.trickle(world, client, 1, 58)
+        self.assertEqual(client.end, "closed")
+        self.trickle(world, client, 1, 5)
+        self.assertEqual(client.end, "aborted")
+
+    def test_aClientThatReadsItsLastAnswerALittleFasterIsNot(self):
+        world, client = self.closing(100_000)
+        self.trickle(world, client, 17, 200)
+        self.assertEqual(client.end, "closed")
+        client.lose(ConnectionDone())
+
+    def test_aClientThatReadsARefusalAByteASecondIsCutOff(self):
+        """Also one that is listened to so that it gets the answer."""
+        world = World()
+        client = world.client()
+        client.unsent_bytes = 10_000
+        client.deliver(b"nonsense\r\n\r\n" + b"x" * 10000)
+        self.trickle(world, client, 1, 58)
+        self.assertEqual((client.half, client.end), (True, None))
+        self.trickle(world, client, 1, 5)
+        self.assertEqual(client.end, "aborted")
+
+    def behind(self):
+        """A client that has still to read an answer, and has sent the next request."""
+        world = World()
+        client, instance = world.ask()
+        instance.deliver(ok())
+        client.unsent_bytes = 100_000
+        client.fill()
+        client.deliver(get(b"/next"))
+        instance.take()
+        return world, client, instance
+
+    def test_aClientThatReadsSlowlyAndHasSentTheNextRequestIsNotCutOff(self):
+        """What it has still to read is the whole of an answer."""
+        world, client, instance = self.behind()
+        self.trickle(world, client, 100, 300)
+        self.assertEqual((client.end, instance.take()), (None, b""))
+        client.drain()
+        world.step()
+        world.instances.last.deliver(ok(b"next"))
+        self.assertTrue(client.take().endswith(b"next"))
+        world.check_idle(self)
+
+    def test_oneThatDoesNotReadIs(self):
+        world, client, _ = self.behind()
+        world.wait(19)
+        self.assertEqual(client.end, None)
+        world.wait(3)
+        self.assertEqual(client.end, "aborted")
+
+    def test_oneThatReadsAByteASecondIs(self):
+        world, client, _ = self.behind()
+        self.trickle(world, client, 1, 63)
+        self.assertEqual(client.end, "aborted")
+
+    def test_whoHasCaughtUpBeginsAnew(self):
+        """A pace is of one answer."""
+        world, client, _ = self.behind()
+        self.trickle(world, client, 1, 50)
+        client.drain()
+        world.step()
+        world.instances.last.deliver(ok())
+        client.unsent_bytes += 100_000
+        client.fill()
+        client.deliver(get(b"/third"))
+        self.trickle(world, client, 17, 30)
+        self.assertEqual(client.end, None)
 
     def test_theNextRequestOfAClientThatDoesNotReadWaits(self):
         """Also where its headers are known, so that answers do not pile up here."""

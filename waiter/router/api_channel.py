@@ -75,7 +75,9 @@ class ApiChannel:
         self._status: int | None = None
         self._error: WaiterError | None = None
         self._producing = False
+        # Of the body first, then of the answer's taking.
         self._pace: Pace | None = None
+        self._written = 0
         self._unsent: int | None = None
         self._unique_id = client.parts.unique_id()
         self._cid = request.headers.cid or self._unique_id
@@ -109,8 +111,7 @@ class ApiChannel:
             if headers.expects_continue:
                 self._client.transport.write(CONTINUE)
             self.taking = True
-            limits = self._client.parts.limits
-            self._pace = Pace(limits.client_bytes_per_sec, limits.pace_secs, now=self._started_at)
+            self._pace = self._new_pace(0)
         self.body_arrived()
 
     def body_arrived(self) -> None:
@@ -127,6 +128,7 @@ class ApiChannel:
         if request.complete:
             self.taking = False
             self._begun = True
+            self._pace = None
             try:
                 self._process(request)
             except Exception as error:  # noqa: BLE001 - one request must not take others down
@@ -134,6 +136,11 @@ class ApiChannel:
                 self._fail(internal_error(error))
         else:
             self._check_pace()
+
+    def _new_pace(self, at: int) -> Pace:
+        parts = self._client.parts
+        limits = parts.limits
+        return Pace(limits.client_bytes_per_sec, limits.pace_secs, now=parts.clock.seconds(), at=at)
 
     def _check_pace(self) -> None:
         if self._pace is not None and self._pace.too_slow(self._client.parts.clock.seconds(), self.request.arrived):
@@ -198,6 +205,13 @@ class ApiChannel:
             self.touched = True
         elif unsent and secs > limits.unread_secs:
             self._fail(RequestTimeout("The client does not read its answer."))
+            return
+        if not unsent:
+            self._pace = None
+        elif self._pace is None:
+            self._pace = self._new_pace(self._written - unsent)
+        elif self._pace.too_slow(self._client.parts.clock.seconds(), self._written - unsent):
+            self._fail(RequestTimeout("The client reads its answer too slowly."))
 
     # What the request calls.
 
@@ -240,6 +254,7 @@ class ApiChannel:
         """Send a part of the body, already framed."""
         if not self._over and data:
             self.touched = True
+            self._written += len(data)
             self._client.transport.write(data)
 
     def writeSequence(self, data: Any) -> None:

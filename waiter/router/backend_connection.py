@@ -95,6 +95,7 @@ class BackendConnection(Protocol):
         # What the parser has found in one segment.
         self._head: Answer | None = None
         self._informed: list[Answer] = []
+        self._informed_count = 0
         self._pieces: list[bytes] = []
         # What it is gathering.
         self._in_head = False
@@ -193,6 +194,7 @@ class BackendConnection(Protocol):
                     return
             self._answer = None
             self._complete = False
+            self._informed_count = 0
             self._parse(asker, data, first=True)
         elif self._left is not None:
             self._read_body(asker, data, self._left)
@@ -272,7 +274,7 @@ class BackendConnection(Protocol):
         except HttpParserError as error:
             if self._head_only and self._complete:
                 # The parser does not say where the head ended. If it was not at the very end, something followed.
-                clean = data.find(_HEAD_END) == len(data) - len(_HEAD_END)
+                clean = data.endswith(_HEAD_END) and data.count(_HEAD_END) == 1
                 self._parser = HttpResponseParser(self)
             elif self._complete:
                 clean = False
@@ -371,6 +373,9 @@ class BackendConnection(Protocol):
                 if answer.content_length or answer.chunked:
                     # There is no such thing, and where it ends the parser and others do not agree on.
                     raise InstanceFailed("The instance sent an informational answer with a body.")
+                self._informed_count += 1
+                if self._informed_count > self._limits.informational_answers:
+                    raise InstanceFailed("The instance sends informational answers and no real one.")
                 self._informed.append(answer)
             else:
                 self._answer = self._head = answer

@@ -20,6 +20,7 @@ from waiter.router.exchange import Exchange
 from waiter.router.headers import Forwarding, RequestHeaders, for_instance
 from waiter.router.interface import IResponder
 from waiter.router.own_answer import error_answer
+from waiter.router.pace import Pace
 from waiter.router.parts import RouterParts
 from waiter.router.request import Request
 from waiter.router.request_reader import RequestReader
@@ -81,6 +82,8 @@ class ClientConnection(Protocol):
         # Others have their turn.
         self._pausing = False
         self._unsent: int | None = 0
+        # Of taking the end of an answer.
+        self._pace: Pace | None = None
         self._in_head = False
         self._discarded = 0
         self._tunnel: Tunnel | None = None
@@ -129,6 +132,7 @@ class ClientConnection(Protocol):
     def resumeProducing(self) -> None:
         """It has read what was sent."""
         self.full = False
+        self._pace = None
         if self.responder is not None:
             self.responder.client_ready()
         else:
@@ -465,20 +469,34 @@ class ClientConnection(Protocol):
         """Nothing has happened for C{secs}, and there is no responder."""
         limits = self.parts.limits
         if self._closing:
-            unsent = unsent_bytes(self.transport)
-            if unsent != self._unsent:
-                # It reads its last answer.
-                self._unsent = unsent
-                self.touched = True
-            elif secs > (limits.unread_secs if unsent else limits.linger_secs):
-                self.abort()
+            self._wait_for_reader(secs)
         elif self._resting:
             patience_secs = limits.idle_secs if self._served else limits.head_secs
             if secs > (min(limits.crowded_idle_secs, patience_secs) if self.parts.door.full else patience_secs):
                 self.close()
+        elif self.full:
+            self._wait_for_reader(secs)
         elif self._reader.in_head:
             if secs > limits.head_secs:
                 self._deaf = True
                 self._refuse(RequestTimeout("Timeout receiving the request from the client"))
         elif secs > limits.body_secs:
             self.abort()
+
+    def _wait_for_reader(self, secs: float) -> None:
+        """The client has only to take what was written: break off if it does not, or hardly."""
+        limits = self.parts.limits
+        unsent = unsent_bytes(self.transport)
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self.touched = True
+        elif secs > (limits.unread_secs if unsent or self.full else limits.linger_secs):
+            self.abort()
+            return
+        if unsent:
+            now = self.parts.clock.seconds()
+            # Nothing more is written, so what is left tells what was taken.
+            if self._pace is None:
+                self._pace = Pace(limits.client_bytes_per_sec, limits.pace_secs, now=now, at=-unsent)
+            elif self._pace.too_slow(now, -unsent):
+                self.abort()

@@ -13,6 +13,7 @@ class Limits:
     @ivar head_bytes: a request's line and headers together, and likewise its trailers.
     @ivar header_count: headers of a request.
     @ivar answer_head_bytes: status line and headers of an instance's answer, and likewise its trailers.
+    @ivar informational_answers: of an instance to one request, before the real one.
     @ivar pending_bytes: read from a client and not looked at yet; with more than that waiting, nothing is read.
     @ivar replay_bytes: the part of a body that is kept in case the request has to be sent again.
     @ivar discard_bytes: of a body nobody wants any more, read so that the connection can be used on.
@@ -36,6 +37,7 @@ class Limits:
     head_bytes: int = 32 * 1024
     header_count: int = 200
     answer_head_bytes: int = 64 * 1024
+    informational_answers: int = 1000
     pending_bytes: int = 64 * 1024
     replay_bytes: int = 64 * 1024
     discard_bytes: int = 256 * 1024

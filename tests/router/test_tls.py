@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 from pathlib import Path
 
 from OpenSSL import SSL
@@ -374,6 +375,84 @@ class ServedTests:
         await far.whenLost()
         await self.near.whenLost()
         self.assertEqual(self.near.received, b"")
+
+    async def session(self, context, name="localhost", known=None):
+        """One connection of Python's own TLS. Answers whether it took up a known session, its session and its protocol."""
+        number = len(self.factory.ends)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_hostname=name, session=known)
+        with socket.create_connection(("127.0.0.1", self.address.port)) as raw:
+
+            async def done(step, *arguments):
+                while True:
+                    try:
+                        result = step(*arguments)
+                    except ssl.SSLWantReadError:
+                        raw.sendall(outgoing.read())
+                        incoming.write(await self.read(raw))
+                    else:
+                        raw.sendall(outgoing.read())
+                        return result
+
+            await done(tls.do_handshake)
+            await done(tls.write, b"q")
+            while len(self.factory.ends) == number:
+                await self.turn()
+            await self.near.whenReceived(1)
+            # In TLS 1.3 the ticket comes before the first bytes.
+            self.near.transport.write(b"a")
+            await done(tls.read, 1)
+            found = tls.session_reused, tls.session, tls.selected_alpn_protocol()
+        await self.near.whenLost()
+        return found
+
+    def context(self, version=None):
+        context = ssl.create_default_context(cadata=AUTHORITY.pem.decode())
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        if version is not None:
+            context.minimum_version = context.maximum_version = version
+        return context
+
+    async def test_aClientMayTakeUpItsSessionAgain(self):
+        """With both versions of TLS; what is spoken is agreed upon anew."""
+        await self.served()
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = self.context(version)
+            reused, session, protocol = await self.session(context)
+            self.assertEqual((reused, protocol), (False, "http/1.1"), version)
+            reused, _, protocol = await self.session(context, known=session)
+            self.assertEqual((reused, protocol), (True, "http/1.1"), version)
+
+    async def test_aSessionCanBeTakenUpWhateverNameIsAskedFor(self):
+        """Those for names have contexts of their own."""
+        self.files = lambda: self.directory(first=LOCAL, second=AUTHORITY.issue("b.example"))
+        await self.served()
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            for name in ("localhost", "b.example"):
+                context = self.context(version)
+                _, session, _ = await self.session(context, name)
+                reused, _, protocol = await self.session(context, name, session)
+                self.assertEqual((reused, protocol), (True, "http/1.1"), (version, name))
+
+    async def test_aSessionOfACertificateThatIsReplacedIsNotTakenUp(self):
+        """The client notices nothing: it begins a new one."""
+        await self.served()
+        context = self.context()
+        reused, session, _ = await self.session(context)
+        (certificates,) = self.service._certificates
+        certificates.load()
+        reused, session, _ = await self.session(context, known=session)
+        self.assertFalse(reused)
+        self.assertTrue((await self.session(context, known=session))[0])
+
+    async def test_whoSpeaksNoneOfOurProtocolsIsNotStopped(self):
+        """It is answered in HTTP/1.1, which says what is wrong. Many clients do not say what they speak."""
+        await self.served()
+        for protocols, agreed in (([], None), (["h2"], None), (["http/1.0"], "http/1.0"), (["http/1.1", "http/1.0"], "http/1.1")):
+            context = ssl.create_default_context(cadata=AUTHORITY.pem.decode())
+            if protocols:
+                context.set_alpn_protocols(protocols)
+            self.assertEqual((await self.session(context))[2], agreed)
 
     async def test_aClientThatSpeaksPlainHTTPIsToldSo(self):
         await self.served()

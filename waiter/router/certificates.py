@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import attrs
 from OpenSSL import SSL
@@ -162,13 +162,21 @@ class Certificates:
             privateKey=key,
             certificate=X509.from_cryptography(pair.certificate),
             extraCertChain=[X509.from_cryptography(each) for each in pair.chain],
-            acceptableProtocols=PROTOCOLS,
             contextForServerName=self._chosen,
+            # Sealed with a key that this context alone has: sessions end when certificates are read again.
+            enableSessionTickets=True,
         )
         try:
-            return options.getContext()
+            context = options.getContext()
         except SSL.Error as error:
             raise BadPEM(f"a certificate cannot be used: {error}") from None
+        context.set_alpn_select_callback(_agreed)
+        return context
+
+
+def _agreed(_: SSL.Connection, offered: list[bytes]) -> Any:
+    """What is spoken of what a client offers. Who speaks none of it is told so in HTTP, not by an alert."""
+    return next((protocol for protocol in PROTOCOLS if protocol in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
 
 
 def _same(name: str) -> str:

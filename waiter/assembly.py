@@ -333,7 +333,7 @@ def assemble(
         password=password,
         wall=wall,
     )
-    listening = ListeningService(reactor, settings.listen.http, frontend, door=door)
+    listening = ListeningService(reactor, settings.listen.http, frontend, door=door, numbers=metrics.router)
     metrics_collection = Periodic(
         reactor,
         METRICS_COLLECTION_SECS,

@@ -18,13 +18,29 @@ from tests.certificates import Authority
 from tests.contracts.transports import MUCH, Building, Connecting, End, HalfCloseableEnd, TransportContract
 from tests.router.test_carriers import NOT_FAST, OnSockets
 from tests.router.test_listening import Ends
+from tests.router.world import Wire, World
+from waiter.router.carrier import Carrier
 from waiter.router.certificates import Certificates
 from waiter.router.endpoint import parse_endpoint
 from waiter.router.listening import CannotListen, ListeningService
+from waiter.router.tls import ServerTLSFactory
+from waiter.telemetry.counters import RouterMetrics
 
 AUTHORITY = Authority()
 TRUST = Certificate.loadPEM(AUTHORITY.pem)
 LOCAL = AUTHORITY.issue("localhost", "other.example", addresses=["127.0.0.1"])
+
+
+def hello():
+    """How a client begins."""
+    client = SSL.Connection(CertificateOptions().getContext(), None)
+    client.set_connect_state()
+    with contextlib.suppress(SSL.WantReadError):
+        client.do_handshake()
+    return client.bio_read(65536)
+
+
+HELLO = hello()
 
 
 def written(path, *pems):
@@ -194,6 +210,69 @@ class CertificatesTests(Files, SynchronousTestCase):
             self.assertIn(endpoint, str(problem))
 
 
+class HandshakeTests(Files, SynchronousTestCase):
+    """Handshakes that do not come to an end, in memory."""
+
+    def setUp(self):
+        self.world = World()
+        self.numbers = self.world.metrics.router
+        certificates = Certificates(parse_endpoint(self.files()))
+        certificates.load()
+        self.tls = ServerTLSFactory(certificates, self.world.factory, self.world.clock, self.numbers)
+
+    def counted(self):
+        return self.numbers.tls_failures_total, self.numbers.tls_timeouts_total
+
+    def wire(self, data):
+        wire = Wire(self.world.clock, self.tls.buildProtocol(None))
+        wire.deliver(data)
+        return wire
+
+    def test_oneThatTakesTooLongIsEndedAndCounted(self):
+        """However much of it has come. It is not one that failed."""
+        for number, data in enumerate((b"", HELLO[:1], HELLO[:-1], HELLO), 1):
+            wire = self.wire(data)
+            self.world.wait(29)
+            self.assertEqual(wire.end, None)
+            self.world.wait(2)
+            self.assertEqual((wire.end, self.counted()), ("aborted", (0, number)))
+            self.assertEqual(self.numbers.connections_open, 0)
+
+    def test_aClientThatGoesBeforeItsEndIsCounted(self):
+        """Unless it never began: those are mostly checks whether somebody listens."""
+        for data, expected in ((b"", 0), (HELLO[:1], 1), (HELLO, 2)):
+            self.wire(data).reset()
+            self.assertEqual(self.counted(), (expected, 0))
+
+    def test_whatWaiterItselfBreaksOffIsNotCounted(self):
+        wire = self.wire(HELLO)
+        self.world.factory.drain(10)
+        self.world.step()
+        self.assertEqual((wire.end, self.counted()), ("aborted", (0, 0)))
+
+    def test_anIdleClientAfterItIsNotCounted(self):
+        """That its handshake is over is what matters."""
+        client = SSL.Connection(CertificateOptions().getContext(), None)
+        client.set_connect_state()
+        wire = self.wire(b"")
+        for _ in range(3):
+            with contextlib.suppress(SSL.WantReadError):
+                client.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                wire.deliver(client.bio_read(65536))
+            if answered := wire.take():
+                client.bio_write(answered)
+        self.world.wait(40)
+        self.assertEqual((wire.end, self.counted()), ("closed", (0, 0)))
+
+    def test_oneWhoseConnectionNeverCameToBeIsForgotten(self):
+        """The router had heard of it."""
+        for _ in range(2):
+            Carrier(None, self.tls.buildProtocol(None)).never_opened(OSError())
+        self.assertEqual((self.numbers.connections_open, self.counted()), (0, (0, 0)))
+        self.assertIsNone(self.successResultOf(self.world.factory.drain(30)))
+
+
 class HalfCloseableEnds(Ends):
     kind = HalfCloseableEnd
 
@@ -203,7 +282,10 @@ class ServedTests:
 
     async def served(self):
         self.factory = HalfCloseableEnds()
-        self.service = ListeningService(reactor, [self.files()], self.factory, fast=self.fast, certificates_secs=0.01)
+        self.numbers = RouterMetrics()
+        self.service = ListeningService(
+            reactor, [self.files()], self.factory, fast=self.fast, certificates_secs=0.01, numbers=self.numbers
+        )
         self.service.privilegedStartService()
         (self.address,) = self.service.addresses
         self.service.startService()
@@ -257,6 +339,17 @@ class ServedTests:
         self.assertTrue(ISSLTransport.providedBy(self.near.transport))
         self.assertEqual(self.near.transport.getPeer(), far.transport.getHost())
         self.assertEqual(far.transport.getPeerCertificate().get_serial_number(), LOCAL.serial)
+        await self.gone(far)
+        await self.near.whenLost()
+        self.assertEqual(self.numbers.tls_failures_total, 0)
+
+    async def test_aClientThatDoesNotBelieveUsIsCounted(self):
+        await self.served()
+        far = await self.client(options=optionsForClientTLS("another.example", trustRoot=TRUST))
+        far.transport.write(b"q")
+        await far.whenLost()
+        await self.near.whenLost()
+        self.assertEqual((self.near.received, self.numbers.tls_failures_total), (b"", 1))
 
     async def test_closingDoesNotWaitForTheClientsGoodbye(self):
         await self.served()
@@ -374,7 +467,7 @@ class ServedTests:
         far.transport.write(b"q")
         await far.whenLost()
         await self.near.whenLost()
-        self.assertEqual(self.near.received, b"")
+        self.assertEqual((self.near.received, self.numbers.tls_failures_total), (b"", 1))
 
     async def session(self, context, name="localhost", known=None):
         """One connection of Python's own TLS. Answers whether it took up a known session, its session and its protocol."""
@@ -448,7 +541,12 @@ class ServedTests:
     async def test_whoSpeaksNoneOfOurProtocolsIsNotStopped(self):
         """It is answered in HTTP/1.1, which says what is wrong. Many clients do not say what they speak."""
         await self.served()
-        for protocols, agreed in (([], None), (["h2"], None), (["http/1.0"], "http/1.0"), (["http/1.1", "http/1.0"], "http/1.1")):
+        for protocols, agreed in (
+            ([], None),
+            (["h2"], None),
+            (["http/1.0"], "http/1.0"),
+            (["http/1.1", "http/1.0"], "http/1.1"),
+        ):
             context = ssl.create_default_context(cadata=AUTHORITY.pem.decode())
             if protocols:
                 context.set_alpn_protocols(protocols)
@@ -464,7 +562,7 @@ class ServedTests:
         self.assertTrue(head.startswith(b"HTTP/1.1 400 "))
         self.assertIn(b"content-length: %d" % len(body), head)
         self.assertIn(b"https://", body)
-        self.assertEqual(self.near.received, b"")
+        self.assertEqual((self.near.received, self.numbers.tls_failures_total), (b"", 1))
 
     async def test_aClientThatSpeaksNeitherIsClosed(self):
         await self.served()
@@ -474,6 +572,7 @@ class ServedTests:
             await far.whenLost()
             await self.near.whenLost()
             self.assertEqual(self.near.received, b"")
+        self.assertEqual(self.numbers.tls_failures_total, 2)
 
     async def test_newConnectionsGetTheNewCertificateAndOldOnesGoOn(self):
         await self.served()

@@ -50,6 +50,8 @@ def busy_metrics():
     metrics.router.requests_total = 12
     metrics.router.api_requests = 2
     metrics.router.refused_total = 1
+    metrics.router.tls_failures_total = 3
+    metrics.router.tls_timeouts_total = 4
     metrics.router.upgrades_open = 1
     return metrics
 
@@ -138,6 +140,8 @@ class ExpositionTests(SynchronousTestCase):
             ("waiter_requests_total", (), 12),
             ("waiter_api_requests_total", (), 2),
             ("waiter_refused_total", (), 1),
+            ("waiter_tls_failures_total", (), 3),
+            ("waiter_tls_timeouts_total", (), 4),
             ("waiter_upgrades_open", (), 1),
             ("waiter_service_requests_total", (service,), 10),
             ("waiter_service_request_outcomes_total", (("outcome", "successful"), service), 7),
@@ -264,6 +268,7 @@ class NestedTests(SynchronousTestCase):
                 "counters": {
                     "connections": {"open": 6, "total": 8},
                     "requests": {"total": 12, "waiter-api": 2, "refused": 1},
+                    "tls-handshakes": {"failed": 3, "timed-out": 4},
                     "upgrades": {"open": 1},
                 }
             },

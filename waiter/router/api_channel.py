@@ -21,8 +21,8 @@ from waiter.router.fields import HOP_BY_HOP, safe
 from waiter.router.interface import IResponder
 from waiter.router.own_answer import CONTINUE, error_answer, status_line
 from waiter.router.pace import Pace
+from waiter.router.reading import Reading
 from waiter.router.request import Request
-from waiter.router.sockets import unsent_bytes
 from waiter.telemetry.request_log import RequestRecord
 
 if TYPE_CHECKING:
@@ -75,10 +75,9 @@ class ApiChannel:
         self._status: int | None = None
         self._error: WaiterError | None = None
         self._producing = False
-        # Of the body first, then of the answer's taking.
         self._pace: Pace | None = None
+        self._reading = Reading(client.parts.limits)
         self._written = 0
-        self._unsent: int | None = None
         self._unique_id = client.parts.unique_id()
         self._cid = request.headers.cid or self._unique_id
         self._started_at = client.parts.clock.seconds()
@@ -111,7 +110,8 @@ class ApiChannel:
             if headers.expects_continue:
                 self._client.transport.write(CONTINUE)
             self.taking = True
-            self._pace = self._new_pace(0)
+            limits = self._client.parts.limits
+            self._pace = Pace(limits.client_bytes_per_sec, limits.pace_secs, now=self._started_at)
         self.body_arrived()
 
     def body_arrived(self) -> None:
@@ -128,7 +128,6 @@ class ApiChannel:
         if request.complete:
             self.taking = False
             self._begun = True
-            self._pace = None
             try:
                 self._process(request)
             except Exception as error:  # noqa: BLE001 - one request must not take others down
@@ -136,11 +135,6 @@ class ApiChannel:
                 self._fail(internal_error(error))
         else:
             self._check_pace()
-
-    def _new_pace(self, at: int) -> Pace:
-        parts = self._client.parts
-        limits = parts.limits
-        return Pace(limits.client_bytes_per_sec, limits.pace_secs, now=parts.clock.seconds(), at=at)
 
     def _check_pace(self) -> None:
         if self._pace is not None and self._pace.too_slow(self._client.parts.clock.seconds(), self.request.arrived):
@@ -199,18 +193,13 @@ class ApiChannel:
             else:
                 self._check_pace()
             return
-        unsent = unsent_bytes(self._client.transport)
-        if unsent != self._unsent:
-            self._unsent = unsent
+        reading = self._reading
+        if reading.moves(self._client.transport):
             self.touched = True
-        elif unsent and secs > limits.unread_secs:
+        elif reading.unsent and secs > limits.unread_secs:
             self._fail(RequestTimeout("The client does not read its answer."))
             return
-        if not unsent:
-            self._pace = None
-        elif self._pace is None:
-            self._pace = self._new_pace(self._written - unsent)
-        elif self._pace.too_slow(self._client.parts.clock.seconds(), self._written - unsent):
+        if reading.too_slow(self._client.parts.clock.seconds(), self._written):
             self._fail(RequestTimeout("The client reads its answer too slowly."))
 
     # What the request calls.

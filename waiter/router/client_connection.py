@@ -20,11 +20,11 @@ from waiter.router.exchange import Exchange
 from waiter.router.headers import Forwarding, RequestHeaders, for_instance
 from waiter.router.interface import IResponder
 from waiter.router.own_answer import error_answer
-from waiter.router.pace import Pace
 from waiter.router.parts import RouterParts
+from waiter.router.reading import Reading
 from waiter.router.request import Request
 from waiter.router.request_reader import RequestReader
-from waiter.router.sockets import half_close, has_left, send_at_once, unsent_bytes
+from waiter.router.sockets import half_close, has_left, send_at_once
 
 if TYPE_CHECKING:
     from waiter.router.tunnel import Tunnel
@@ -81,9 +81,8 @@ class ClientConnection(Protocol):
         self._pumping = False
         # Others have their turn.
         self._pausing = False
-        self._unsent: int | None = 0
-        # Of taking the end of an answer.
-        self._pace: Pace | None = None
+        # The end of an answer.
+        self._reading: Reading | None = None
         self._in_head = False
         self._discarded = 0
         self._tunnel: Tunnel | None = None
@@ -132,7 +131,7 @@ class ClientConnection(Protocol):
     def resumeProducing(self) -> None:
         """It has read what was sent."""
         self.full = False
-        self._pace = None
+        self._reading = None
         if self.responder is not None:
             self.responder.client_ready()
         else:
@@ -473,6 +472,8 @@ class ClientConnection(Protocol):
         elif self._resting:
             patience_secs = limits.idle_secs if self._served else limits.head_secs
             if secs > (min(limits.crowded_idle_secs, patience_secs) if self.parts.door.full else patience_secs):
+                if getattr(self.transport, "greeting", False):
+                    self.parts.metrics.router.tls_timeouts_total += 1
                 self.close()
         elif self.full:
             self._wait_for_reader(secs)
@@ -486,17 +487,10 @@ class ClientConnection(Protocol):
     def _wait_for_reader(self, secs: float) -> None:
         """The client has only to take what was written: break off if it does not, or hardly."""
         limits = self.parts.limits
-        unsent = unsent_bytes(self.transport)
-        if unsent != self._unsent:
-            self._unsent = unsent
+        reading = self._reading = self._reading or Reading(limits)
+        if reading.moves(self.transport):
             self.touched = True
-        elif secs > (limits.unread_secs if unsent or self.full else limits.linger_secs):
+            secs = 0.0
+        patience_secs = limits.unread_secs if reading.unsent or self.full else limits.linger_secs
+        if secs > patience_secs or reading.too_slow(self.parts.clock.seconds()):
             self.abort()
-            return
-        if unsent:
-            now = self.parts.clock.seconds()
-            # Nothing more is written, so what is left tells what was taken.
-            if self._pace is None:
-                self._pace = Pace(limits.client_bytes_per_sec, limits.pace_secs, now=now, at=-unsent)
-            elif self._pace.too_slow(now, -unsent):
-                self.abort()

@@ -25,6 +25,7 @@ from waiter.router.tls import ServerTLSFactory
 from waiter.support.limits import raise_open_files_limit
 from waiter.support.periodic import Periodic
 from waiter.support.threads import in_thread
+from waiter.telemetry.counters import RouterMetrics
 
 __all__ = ["CannotListen", "ListeningService", "is_loopback"]
 
@@ -66,12 +67,14 @@ class ListeningService(Service):
         fast: bool | None = None,
         certificates_secs: float = 5.0,
         door: Door | None = None,
+        numbers: RouterMetrics | None = None,
     ) -> None:
         """
         @param certificates_secs: how often it is looked whether certificates have changed.
         @param fast: whether to use carriers; if not said, where the reactor can.
         @param door: when enough have come to the factory. If it has no bound, it gets one that fits the number of files this
             process may have open.
+        @param numbers: where TLS handshakes that fail are counted.
         @raise ValueError: an endpoint cannot be understood, or the reactor has no carriers.
         """
         self.setName("listening")
@@ -93,6 +96,7 @@ class ListeningService(Service):
             at_once=False,
         )
         self._silent_until = float("-inf")
+        self._numbers = numbers or RouterMetrics()
         self._door = door or Door()
         self._door.watch(self._crowded)
         self.addresses: list[IAddress] = []
@@ -151,7 +155,7 @@ class ListeningService(Service):
             return self._open_other(endpoint)
         factory = self._factory
         if isinstance(endpoint, TLSEndpoint):
-            factory = ServerTLSFactory(self._loaded(endpoint), factory, self._reactor)
+            factory = ServerTLSFactory(self._loaded(endpoint), factory, self._reactor, self._numbers)
         bound = bind(endpoint.tcp if isinstance(endpoint, TLSEndpoint) else endpoint)
         admit = admitter(self._reactor, factory, bound.address, fast=self._fast)
         refusal = b"" if isinstance(endpoint, TLSEndpoint) else TOO_MANY

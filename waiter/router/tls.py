@@ -8,6 +8,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from waiter.router.sockets import half_close, unsent_bytes
+from waiter.telemetry.counters import RouterMetrics
 
 # How a client begins that speaks TLS.
 _HANDSHAKE = 22
@@ -68,7 +69,13 @@ class TLSTransport(TLSMemoryBIOProtocol):
 class ServerTLSTransport(TLSTransport):
     """The server's end. A client that speaks plain HTTP is told so."""
 
+    factory: "ServerTLSFactory"
     _fresh = True
+
+    @property
+    def greeting(self) -> bool:
+        """Whether the handshake is not done."""
+        return not self._handshakeDone
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the network."""
@@ -80,15 +87,33 @@ class ServerTLSTransport(TLSTransport):
                 return
         super().dataReceived(data)
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, or never came to be."""
+        if self.transport is None:
+            self.wrappedProtocol.connectionLost(reason)
+            return
+        if self.greeting and not self._fresh and not self._aborted:
+            self.factory.numbers.tls_failures_total += 1
+        super().connectionLost(reason)
+
 
 class ServerTLSFactory(TLSMemoryBIOFactory):
-    """Puts TLS before the protocols of another factory."""
+    """
+    Puts TLS before the protocols of another factory.
+
+    @ivar numbers: where handshakes that fail are counted. Those that take too long are for the protocols to end and count.
+    """
 
     protocol = ServerTLSTransport
 
     def __init__(
-        self, certificates: IOpenSSLServerConnectionCreator, factory: IProtocolFactory, clock: IReactorTime
+        self,
+        certificates: IOpenSSLServerConnectionCreator,
+        factory: IProtocolFactory,
+        clock: IReactorTime,
+        numbers: RouterMetrics,
     ) -> None:
+        self.numbers = numbers
         super().__init__(certificates, False, factory, clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:

@@ -94,6 +94,8 @@ class RouterMetrics:
     @ivar requests_total: request heads parsed, for services and for Waiter itself.
     @ivar api_requests: those of them for Waiter itself.
     @ivar refused_total: requests answered with an error before a service was resolved, and connections refused at a limit.
+    @ivar tls_failures_total: TLS handshakes with clients that failed.
+    @ivar tls_timeouts_total: those that took too long.
     @ivar upgrades_open: tunnels now.
     """
 
@@ -103,6 +105,8 @@ class RouterMetrics:
         "connections_total",
         "refused_total",
         "requests_total",
+        "tls_failures_total",
+        "tls_timeouts_total",
         "upgrades_open",
     )
 
@@ -112,6 +116,8 @@ class RouterMetrics:
         self.requests_total = 0
         self.api_requests = 0
         self.refused_total = 0
+        self.tls_failures_total = 0
+        self.tls_timeouts_total = 0
         self.upgrades_open = 0
 
 

@@ -84,6 +84,14 @@ def _router_families(router: RouterMetrics) -> Iterable[Metric]:
     yield CounterMetricFamily(
         "waiter_refused", "Requests and connections refused before a service was known.", value=router.refused_total
     )
+    yield CounterMetricFamily(
+        "waiter_tls_failures",
+        "TLS handshakes with clients that failed: no TLS, nothing in common, not believed, or the client went away.",
+        value=router.tls_failures_total,
+    )
+    yield CounterMetricFamily(
+        "waiter_tls_timeouts", "TLS handshakes with clients that took too long.", value=router.tls_timeouts_total
+    )
     yield GaugeMetricFamily("waiter_upgrades_open", "WebSocket tunnels.", value=router.upgrades_open)
 
 

@@ -60,6 +60,7 @@ def _router(router: RouterMetrics) -> dict[str, Any]:
                 "waiter-api": router.api_requests,
                 "refused": router.refused_total,
             },
+            "tls-handshakes": {"failed": router.tls_failures_total, "timed-out": router.tls_timeouts_total},
             "upgrades": {"open": router.upgrades_open},
         }
     }

@@ -37,6 +37,8 @@ setup(
         "prometheus-client>=0.21",
         "rfc8785>=0.1.4",
         "zope.interface>=7",
+        # Imported only where ZooKeeper is used.
+        "kazoo>=2.11",
     ],
     extras_require={
         "test": ["h11>=0.16", "aiohttp>=3.11", "hypothesis>=6.100", "gunicorn>=23", "websockets>=14"],

@@ -9,7 +9,8 @@ from pydantic.fields import FieldInfo
 
 from waiter.model.description import outside_name
 from waiter.model.reference import parameter_rows
-from waiter.settings import Settings, environment_names
+from waiter.settings import Settings
+from waiter.settings_sources import environment_names
 
 TARGET = Path(__file__).parent / "configuration.md"
 

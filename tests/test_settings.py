@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from waiter.settings import Settings, SettingsError, environment_names, read_settings
+from waiter.settings import Settings, SettingsError
+from waiter.settings_sources import environment_names, read_settings
 
 
 class ReadSettingsTests(SynchronousTestCase):

@@ -4,8 +4,7 @@ import atexit
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -32,6 +31,9 @@ from waiter.discovery.aggregator import Aggregator
 from waiter.discovery.collectors import RouterCollector, ServiceCollector
 from waiter.discovery.routers import StaticRouterDirectory
 from waiter.effective_settings import effective_settings
+from waiter.fleet.nodes import ZooKeeperUnavailable
+from waiter.fleet.store import ZooKeeperStore
+from waiter.fleet_assembly import make_fleet
 from waiter.model.identity import Identity
 from waiter.model.resources import NOTHING
 from waiter.model.routing import RoutingState
@@ -51,7 +53,7 @@ from waiter.scheduler.local.environment import service_password
 from waiter.scheduler.local.limits import InstanceLimits
 from waiter.scheduler.local.rotation import LogRotation
 from waiter.scheduler.local.scheduler import LocalScheduler
-from waiter.settings import BackendTLSSettings, SchedulerSettings, Settings, SettingsError
+from waiter.settings import BackendTLSSettings, SchedulerSettings, Settings, SettingsError, meaning
 from waiter.state_directory import StateDirectory, StateDirectoryError
 from waiter.support.ordered import OrderedService
 from waiter.support.periodic import Periodic
@@ -67,7 +69,7 @@ CATALOG_TIDYING_SECS = 3600.0
 PASSWORDS_KEPT = 10000
 
 # Why a start may fail through no fault of the program; their words tell the user what to do.
-EXPECTED_FAILURES = (StateDirectoryError, CannotListen, StoreUnusable)
+EXPECTED_FAILURES = (StateDirectoryError, CannotListen, StoreUnusable, ZooKeeperUnavailable)
 
 
 class WaiterService(OrderedService):
@@ -132,13 +134,21 @@ def assemble(
     """
     refuse_strangers(settings)
     identity = make_identity(settings, wall())
-    with _setting("listen.hostnames"):
+    with meaning("listen.hostnames"):
         hosts = own_hosts(identity.hostnames)
     principal = settings.authenticator.principal
 
+    fleet = make_fleet(reactor, settings, identity)
+    # Instances of this machine are no business of other routers, so that this one shares them with nobody.
+    shared = None if settings.scheduler.kind == "local" else fleet
+    # What others have to do is not known here, and who does not know does not scale.
+    may_scale = _alone if shared is None else shared.leads_alone
+
     state_directory = StateDirectory(settings.state_path)
-    store = SQLiteStore(reactor, state_directory.database)
-    with _setting("defaults"):
+    store: SQLiteStore | ZooKeeperStore = SQLiteStore(reactor, state_directory.database)
+    if fleet is not None and settings.store.kind == "zookeeper":
+        store = fleet.store
+    with meaning("defaults"):
         services = ServiceCatalog(
             store,
             prefix=settings.cluster.service_prefix,
@@ -171,7 +181,10 @@ def assemble(
         on_stop=settings.scheduler.on_stop,
     )
 
-    metrics = Metrics(gauges=lambda: service_gauges(aggregator.state, reservers, reactor.seconds()))
+    metrics = Metrics(
+        gauges=lambda: service_gauges(aggregator.state, reservers, reactor.seconds()),
+        fleet=None if fleet is None else fleet.gauges,
+    )
     reservers = ReserverManager(
         reactor,
         ejection=EjectionRules(
@@ -184,7 +197,7 @@ def assemble(
         waiting_to_stream=lambda service_id: metrics.service(service_id).waiting_to_stream,
     )
 
-    routers = StaticRouterDirectory(identity.router_id, identity.url)
+    routers = StaticRouterDirectory(identity.router_id, identity.url) if shared is None else shared.directory
     aggregator = Aggregator(
         router_id=identity.router_id,
         wall=wall,
@@ -220,18 +233,18 @@ def assemble(
         executor,
         describe=services.get,
         loads=reservers.loads,
-        is_leader=_alone,
+        is_leader=may_scale,
         interval_secs=settings.autoscaler.interval_ms / 1000,
         max_surge=settings.autoscaler.max_surge,
     )
     idle_collector = IdleCollector(
         reactor,
         executor,
-        loads=reservers.loads,
-        is_leader=_alone,
+        loads=lambda: reservers.loads() if shared is None or shared.alone else None,
+        is_leader=may_scale,
         interval_secs=settings.autoscaler.idle_check_secs,
     )
-    evictor = Evictor(reactor, executor, reservers, scheduler, loads=reservers.loads, is_leader=_alone)
+    evictor = Evictor(reactor, executor, reservers, scheduler, loads=reservers.loads, is_leader=may_scale)
     aggregator.states.subscribe(reservers.update)
     aggregator.states.subscribe(autoscaler.update)
     aggregator.states.subscribe(idle_collector.update)
@@ -286,9 +299,14 @@ def assemble(
             metrics=metrics,
             settings_view=lambda: effective_settings(settings, identity, _iso(identity.started_at)),
             principal=lambda _request: principal,
-            is_leader=_alone,
+            is_leader=_alone if shared is None else shared.is_leader,
+            leader_id=None if shared is None else shared.leader_id,
             is_draining=lambda: frontend.draining,
-            components={"autoscaling-multiplexer": executor.state, "evictor": evictor.state},
+            components={
+                "autoscaling-multiplexer": executor.state,
+                "evictor": evictor.state,
+                **({} if fleet is None else {"fleet": fleet.state}),
+            },
         )
     )
     limits = Limits(
@@ -349,6 +367,7 @@ def assemble(
     )
     for service in (
         state_directory,
+        *(() if fleet is None else (fleet.client,)),
         store,
         services,
         scheduler,
@@ -370,6 +389,7 @@ def assemble(
         idle_collector,
         evictor,
         listening,
+        *(() if fleet is None else (fleet.directory,)),
         Ready(state_directory, unknown_variables),
     ):
         service.setServiceParent(root)
@@ -407,22 +427,13 @@ def make_identity(settings: Settings, now: float) -> Identity:
     )
 
 
-@contextmanager
-def _setting(name: str) -> Iterator[None]:
-    """Whoever finds in here that a value does not hold means this setting."""
-    try:
-        yield
-    except ValueError as error:
-        raise SettingsError(f"{name}: {error}") from None
-
-
 def _trust(settings: BackendTLSSettings) -> Trust:
     path = settings.ca_file
     try:
         authorities = None if path is None else Path(path).read_bytes()
     except OSError as error:
         raise SettingsError(f"backend-tls.ca-file: {path} cannot be read: {error.strerror}") from None
-    with _setting(f"backend-tls.ca-file: {path}"):
+    with meaning(f"backend-tls.ca-file: {path}"):
         return Trust(authorities=authorities, name=settings.server_name)
 
 

@@ -28,7 +28,7 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
         "cluster-config": {
             "name": settings.cluster.name,
             "service-prefix": settings.cluster.service_prefix,
-            "min-routers": 1,
+            "min-routers": settings.cluster.min_routers,
         },
         # Waiter's own pages alone: a page of another origin may ask for nothing.
         "cors-config": {"kind": "patterns", "patterns": {"allowed-origins": []}},
@@ -48,6 +48,7 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
             "queue-timeout-ms": settings.request.queue_timeout_ms,
             "streaming-timeout-ms": settings.request.streaming_timeout_ms,
         },
+        "kv-config": {"kind": settings.store.kind},
         "listen-config": settings.listen.model_dump(by_alias=True, mode="json"),
         "messages": MESSAGES,
         "port": identity.port,
@@ -74,6 +75,7 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
         "state-dir": str(settings.state_path),
         "statsd": "disabled",
         "support-info": [],
+        "zookeeper": settings.zookeeper.model_dump(by_alias=True, mode="json", exclude={"digest"}),
     }
 
 

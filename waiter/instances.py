@@ -22,7 +22,8 @@ from waiter.scheduler.local.inventory import Entry, inventory
 from waiter.scheduler.local.listening import listeners_of
 from waiter.scheduler.local.ports import PortPool, lock_directory
 from waiter.scheduler.local.removal import Removal
-from waiter.settings import Settings, SettingsError, read_settings, settings_path
+from waiter.settings import Settings, SettingsError
+from waiter.settings_sources import read_settings, settings_path
 from waiter.state_directory import StateDirectoryInUse, lock_state_directory, state_directory_holder
 
 _HEADINGS = ("STATE", "SERVER", "PID", "PORTS", "AGE", "MEMORY", "INSTANCE")

@@ -1,20 +1,15 @@
-"""waiter.toml and the environment, read into typed and checked settings."""
+"""Everything that can be set: typed, checked, described."""
 
-import difflib
-import json
 import os
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from waiter.model.description import outside_name
 from waiter.support.users import own_user
-
-ENVIRONMENT_PREFIX = "WAITER_"
-SETTINGS_VARIABLE = "WAITER_SETTINGS"
 
 PositiveInt = Annotated[int, Field(gt=0)]
 RequestTimeoutMs = Annotated[int, Field(gt=0, le=3600000)]
@@ -24,6 +19,15 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 class SettingsError(Exception):
     """The settings do not hold. The text names every place that is wrong and what to do."""
+
+
+@contextmanager
+def meaning(name: str) -> Iterator[None]:
+    """Whoever finds in here that a value does not hold means this setting, and a L{SettingsError} says so."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
 
 
 class Section(BaseModel):
@@ -42,6 +46,9 @@ class ClusterSettings(Section):
     )
     service_prefix: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = Field(
         default="waiter-service-", description="What every service id begins with."
+    )
+    min_routers: PositiveInt = Field(
+        default=1, description="With fewer routers nobody leads: nothing is scaled and nothing is collected."
     )
 
 
@@ -204,6 +211,68 @@ class DiscoverySettings(Section):
     router_interval_ms: PositiveInt = Field(default=1500, description="Milliseconds between looks at the router list.")
 
 
+class ZooKeeperSettings(Section):
+    """Where the routers of a cluster meet. Off unless there is a connect-string."""
+
+    connect_string: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The servers, as host:port,host:port/path; the path, if there is one, is where everything else begins.",
+    )
+    base_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_.-]+)+$")] = Field(
+        default="/waiter", description="The node below which all others are."
+    )
+    discovery_relative_path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
+        default="discovery-v2",
+        description="The node below it where routers register; the version of what they write there, -v2, is added.",
+    )
+    leader_latch_relative_path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
+        default="leader-latch", description="The node below base-path by which the leader is found."
+    )
+    session_timeout_ms: Annotated[int, Field(ge=1000)] = Field(
+        default=10000,
+        description="How long a router that is not heard of counts as there; servers have bounds of their own, 4 to 40 s "
+        "unless they are told otherwise.",
+    )
+    connect_timeout_ms: PositiveInt = Field(
+        default=15000, description="How long the first connection may take; without one Waiter does not start."
+    )
+    address: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The name or address under which other routers reach this one. If not given, the interface of the first "
+        "endpoint, or an address of this machine if that is all of them.",
+    )
+    digest: Annotated[str, Field(pattern=r"^[^:]+:.+$")] | None = Field(
+        default=None,
+        repr=False,
+        description="user:password to say who we are; nodes are then for this user alone. Rather set it by the variable.",
+    )
+    tls: bool = Field(
+        default=False, description="Whether to connect with TLS. The servers' certificates must bear their names."
+    )
+    ca_file: str | None = Field(
+        default=None, description="Certificates (PEM) of the authorities to trust beside those of the system."
+    )
+    certificate_file: str | None = Field(default=None, description="This router's certificate (PEM), if it needs one.")
+    key_file: str | None = Field(default=None, description="The key of that certificate (PEM).")
+
+    @model_validator(mode="after")
+    def _files_fit(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate-file and key-file go together")
+        if not self.tls and (self.ca_file or self.certificate_file):
+            raise ValueError("ca-file, certificate-file and key-file are of use with tls = true only")
+        return self
+
+
+class StoreSettings(Section):
+    """Where descriptions of services are kept."""
+
+    kind: Literal["sqlite", "zookeeper"] = Field(
+        default="sqlite",
+        description="sqlite: in the state directory, for this router alone; zookeeper: for all routers of the cluster.",
+    )
+
+
 class EjectionSettings(Section):
     """What happens to an instance that fails requests."""
 
@@ -274,6 +343,8 @@ class Settings(Section):
     backend_tls: BackendTLSSettings = BackendTLSSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     discovery: DiscoverySettings = DiscoverySettings()
+    zookeeper: ZooKeeperSettings = ZooKeeperSettings()
+    store: StoreSettings = StoreSettings()
     ejection: EjectionSettings = EjectionSettings()
     autoscaler: AutoscalerSettings = AutoscalerSettings()
     constraints: ConstraintSettings = ConstraintSettings()
@@ -284,6 +355,15 @@ class Settings(Section):
     request_log: RequestLogSettings = RequestLogSettings()
     state_dir: str | None = Field(default=None, description="Where Waiter keeps its state.")
 
+    @model_validator(mode="after")
+    def _zookeeper_where_needed(self) -> Self:
+        if self.zookeeper.connect_string is None:
+            if self.store.kind == "zookeeper":
+                raise ValueError("store.kind: zookeeper needs zookeeper.connect-string")
+            if self.cluster.min_routers > 1:
+                raise ValueError("cluster.min-routers: more than one router needs zookeeper.connect-string")
+        return self
+
     @property
     def state_path(self) -> Path:
         """The state directory: as set, or C{/var/lib} for root and the XDG state home for others."""
@@ -293,130 +373,3 @@ class Settings(Section):
             return Path("/var/lib/waiter") / self.cluster.name
         home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
         return Path(home) / "waiter" / self.cluster.name
-
-
-def settings_path(option: str | None, environment: Mapping[str, str]) -> Path | None:
-    """The settings file: what the command line says, or else the environment; C{None} if there is none."""
-    path = option or environment.get(SETTINGS_VARIABLE)
-    return Path(path) if path else None
-
-
-def read_settings(
-    *,
-    path: Path | None = None,
-    environment: Mapping[str, str],
-    http: Sequence[str] = (),
-    state_dir: str | None = None,
-) -> tuple[Settings, list[str]]:
-    """
-    Read the settings: defaults, then the file, then the environment, then what the command line said.
-
-    @return: the settings, and the names of C{WAITER_*} variables that mean nothing.
-    @raise SettingsError: a file cannot be read, or something in it or in the environment does not hold.
-    """
-    tables: dict[str, Any] = {} if path is None else _read_toml(path)
-    unknown = _apply_environment(tables, environment)
-    if http:
-        _table(tables, "listen", "--http")["http"] = list(http)
-    if state_dir is not None:
-        tables["state-dir"] = state_dir
-    try:
-        return Settings.model_validate(tables), unknown
-    except ValidationError as error:
-        raise SettingsError("\n".join(_explain(error))) from None
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: is not TOML: {error}") from None
-
-
-def environment_names() -> dict[str, tuple[str, ...]]:
-    """The C{WAITER_*} variable of every setting, and the path of keys it sets."""
-    names: dict[str, tuple[str, ...]] = {}
-    for section_name, field in Settings.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
-            for key in section.model_fields:
-                names[f"{ENVIRONMENT_PREFIX}{section_name}_{key}".upper()] = (
-                    outside_name(section_name),
-                    outside_name(key),
-                )
-        else:
-            names[f"{ENVIRONMENT_PREFIX}{section_name}".upper()] = (outside_name(section_name),)
-    return names
-
-
-def _apply_environment(tables: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
-    names = environment_names()
-    unknown = []
-    for variable, text in sorted(environment.items()):
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == SETTINGS_VARIABLE:
-            continue
-        path = names.get(variable)
-        if path is None:
-            unknown.append(variable)
-            continue
-        table = tables
-        for key in path[:-1]:
-            table = _table(table, key, variable)
-        table[path[-1]] = _environment_value(text)
-    return unknown
-
-
-def _table(tables: dict[str, Any], key: str, because: str) -> dict[str, Any]:
-    """
-    The table under C{key}, a new one if there is none.
-
-    @param because: what sets a key of it.
-    @raise SettingsError: there is something else.
-    """
-    table = tables.setdefault(key, {})
-    if not isinstance(table, dict):
-        raise SettingsError(f"{key}: must be a table, because {because} sets a key of it")
-    return table
-
-
-def _environment_value(text: str) -> Any:
-    """A JSON list or object is taken as such; numbers and booleans are made of texts where the setting is one."""
-    if text.lstrip().startswith(("[", "{")):
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
-    return text
-
-
-def _explain(error: ValidationError) -> list[str]:
-    lines = []
-    for problem in error.errors():
-        where = [str(part) for part in problem["loc"]]
-        path = ".".join(where)
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where[-1], _known_keys(where[:-1]), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            lines.append(f"{path}: there is no such setting{hint}")
-        else:
-            is_no_list = problem["type"] == "tuple_type"
-            message = (
-                "must be a list; in a variable, one in JSON"
-                if is_no_list
-                else problem["msg"].removeprefix("Value error, ")
-            )
-            lines.append(f"{path}: {message} (it is {problem['input']!r})" if path else message)
-    return lines
-
-
-def _known_keys(path: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for part in path:
-        field = model.model_fields.get(part.replace("-", "_"))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return []
-        model = field.annotation
-    return [outside_name(name) for name in model.model_fields]

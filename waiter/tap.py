@@ -7,7 +7,8 @@ from typing import ClassVar
 from twisted.application.service import IService
 from twisted.python import usage
 
-from waiter.settings import Settings, SettingsError, read_settings, settings_path
+from waiter.settings import Settings, SettingsError
+from waiter.settings_sources import read_settings, settings_path
 from waiter.support.reactors import install_fast_reactor
 from waiter.support.signals import hear_again
 from waiter.version import __version__

@@ -108,6 +108,7 @@ class Parts:
     @ivar settings_view: the settings in force under their outside names, secrets hidden.
     @ivar principal: who asks.
     @ivar is_leader: whether this router scales the services.
+    @ivar leader_id: who does; C{None} if that is this router or nobody.
     @ivar is_draining: whether load balancers should send nothing more here.
     @ivar may_manage: whether a principal may see the logs of a service and delete it.
     @ivar components: further parts that C{/state/<name>} shows, each by a function that gives a JSON-able value.
@@ -127,6 +128,7 @@ class Parts:
     settings_view: Callable[[], Mapping[str, Any]]
     principal: Callable[[IRequest], str]
     is_leader: Callable[[], bool]
+    leader_id: Callable[[], str | None] | None = None
     is_draining: Callable[[], bool] = _never
     may_manage: Callable[[str, str], bool] = _always
     components: Mapping[str, Callable[[], object]] = attrs.field(factory=dict)

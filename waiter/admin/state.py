@@ -79,7 +79,8 @@ class _State:
 
     def _leader(self) -> dict[str, Any]:
         leads = self._parts.is_leader()
-        return {"leader?": leads, "leader-id": self._parts.identity.router_id if leads else None}
+        other = None if self._parts.leader_id is None else self._parts.leader_id()
+        return {"leader?": leads, "leader-id": self._parts.identity.router_id if leads else other}
 
     def _local_usage(self) -> dict[str, Any]:
         return {key: self._usage(key) for key in sorted(self._parts.reservers.loads())}

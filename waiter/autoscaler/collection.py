@@ -110,9 +110,14 @@ class IdleCollector(RunningService):
 
     def _look_at_all(self) -> None:
         loads = self._loads()
-        if self._state is None or loads is None:
+        if self._state is None:
             return
         now = self._clock.seconds()
+        if loads is None:
+            # Who may be busy elsewhere is not idle.
+            for watch in self._watches.values():
+                watch.active_at = now
+            return
         is_leader = self._is_leader()
         for service_id, watch in tuple(self._watches.items()):
             load = loads.get(service_id)

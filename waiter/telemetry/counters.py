@@ -122,6 +122,21 @@ class RouterMetrics:
 
 
 @attrs.frozen(kw_only=True)
+class FleetGauges:
+    """
+    What is known of the other routers at this moment.
+
+    @ivar leads: whether this router acts for all.
+    @ivar routers: how many there are, this one included.
+    @ivar connected: whether there is a connection to ZooKeeper.
+    """
+
+    leads: bool
+    routers: int
+    connected: bool
+
+
+@attrs.frozen(kw_only=True)
 class ServiceGauges:
     """
     What other parts know of a service at this moment.

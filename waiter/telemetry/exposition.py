@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from waiter.telemetry.counters import RouterMetrics, ServiceGauges, ServiceMetrics
+from waiter.telemetry.counters import FleetGauges, RouterMetrics, ServiceGauges, ServiceMetrics
 from waiter.telemetry.histogram import Histogram
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -19,7 +19,7 @@ _SLICE = 20
 Services = Mapping[str, tuple[ServiceMetrics, ServiceGauges]]
 
 
-def exposition(router: RouterMetrics, services: Services) -> Iterator[bytes]:
+def exposition(router: RouterMetrics, services: Services, fleet: FleetGauges | None = None) -> Iterator[bytes]:
     """
     One reading, piece by piece: a thousand busy services take half a second, which is too long to keep requests waiting.
     Joined, the pieces are the text; some are empty.
@@ -28,6 +28,8 @@ def exposition(router: RouterMetrics, services: Services) -> Iterator[bytes]:
     idle services cost a few lines each.
     """
     yield _text(_router_families(router))
+    if fleet is not None:
+        yield _text(_fleet_families(fleet))
     slices = list(_slices(services)) or [{}]
     for families in (_counter_families, _gauge_families, _histogram_families):
         rendered: list[list[bytes]] = []
@@ -93,6 +95,14 @@ def _router_families(router: RouterMetrics) -> Iterable[Metric]:
         "waiter_tls_timeouts", "TLS handshakes with clients that took too long.", value=router.tls_timeouts_total
     )
     yield GaugeMetricFamily("waiter_upgrades_open", "WebSocket tunnels.", value=router.upgrades_open)
+
+
+def _fleet_families(fleet: FleetGauges) -> Iterable[Metric]:
+    yield GaugeMetricFamily("waiter_leader", "Whether this router acts for all.", value=fleet.leads)
+    yield GaugeMetricFamily("waiter_routers", "Routers of the cluster.", value=fleet.routers)
+    yield GaugeMetricFamily(
+        "waiter_zookeeper_connected", "Whether there is a connection to ZooKeeper.", value=fleet.connected
+    )
 
 
 def _counter_families(services: Services) -> Iterable[Metric]:

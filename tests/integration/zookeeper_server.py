@@ -1,0 +1,94 @@
+"""A real ZooKeeper server, started for a test on a free port, with its data in a temporary directory."""
+
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.integration.harness import free_port, until
+
+JARS = tuple(Path("/usr/share/java") / name for name in ("zookeeper.jar", "zookeeper-jute.jar"))
+MAIN = "org.apache.zookeeper.server.ZooKeeperServerMain"
+
+#: Why tests are skipped, or None: to be set as a TestCase's C{skip}.
+MISSING = (
+    None
+    if shutil.which("java") and all(jar.exists() for jar in JARS)
+    else "ZooKeeper is not installed (apt-get install zookeeper)"
+)
+
+
+class ZooKeeperServer:
+    """
+    One server in a process of its own.
+
+    Its ticks are short, so that sessions may be as short as 400 ms.
+
+    @ivar hosts: for a connect string.
+    """
+
+    def __init__(self, case, *, port=None):
+        self.port = port or free_port()
+        self.hosts = f"127.0.0.1:{self.port}"
+        self._case = case
+        self._directory = Path(case.mktemp()).absolute()
+        self._process = None
+
+    async def start(self):
+        """Start it, or start it again with the data it had; returns when it answers. It ends with the test."""
+        data = self._directory / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        settings = self._directory / "zoo.cfg"
+        settings.write_text(
+            "\n".join(
+                [
+                    "tickTime=200",
+                    "maxSessionTimeout=60000",
+                    f"dataDir={data}",
+                    f"clientPort={self.port}",
+                    "clientPortAddress=127.0.0.1",
+                    "admin.enableServer=false",
+                    "maxClientCnxns=0",
+                    "4lw.commands.whitelist=ruok,srvr",
+                    "",
+                ]
+            )
+        )
+        command = ["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", ":".join(map(str, JARS))]
+        if self._process is None:
+            self._case.addCleanup(self._end)
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, MAIN, str(settings)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory
+            )
+        await until(self._answers, lambda answers: answers, within_secs=60)
+        return self
+
+    def kill(self):
+        """End it at once, as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self):
+        """Let it stand still: connections stay open and nothing is answered."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    async def _answers(self):
+        if self._process.poll() is not None:
+            raise AssertionError(f"ZooKeeper did not start:\n{(self._directory / 'log').read_text()}")
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"ruok")
+                return connection.recv(4) == b"imok"
+        except OSError:
+            return False
+
+    def _end(self):
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()

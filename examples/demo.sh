@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Needs a Waiter on port 9091. Starts a service by asking for it, loads it with 20 clients, and watches it grow, shrink
-# and go: about 40 seconds, because the headers ask for quick factors and a short idle timeout.
+# Needs a Waiter on port 9091, or elsewhere if WAITER_URL says so. Starts a service by asking for it, loads it with 20
+# clients, and watches it grow, shrink and go: about 40 seconds, because the headers ask for quick factors and a short
+# idle timeout.
 set -euo pipefail
 waiter=${WAITER_URL:-http://127.0.0.1:9091}
 here=$(cd "$(dirname "$0")" && pwd)

@@ -124,6 +124,16 @@ class CommandLineTests(SynchronousTestCase):
         self.assertEqual(self.main("--json")[1], "[]\n")
         self.assertEqual(self.main("stop", "--all"), (0, "There was nothing to stop\n", ""))
 
+    def test_whereNoServerEverRanAnotherPlaceIsAskedFor(self):
+        os.environ.update(WAITER_STATE_DIR=str(self.state))
+        self.assertNotIn("--state-dir", self.main(state=False)[1])
+        (self.state / "services").rmdir()
+        self.patch(instances.Settings, "state_path", property(lambda settings: self.state))
+        os.environ.clear()
+        status, output, _ = self.main(state=False)
+        self.assertEqual(status, 0)
+        self.assertIn("--state-dir", output)
+
     def test_thoseThatAreNamedAreStopped(self):
         self.found = [RUNNING, STRAY]
         self.assertEqual(self.main("stop", "waiter-service-a"), (0, "Stopped waiter-service-a.1\n", ""))

@@ -137,7 +137,7 @@ def _list(paths: Iterable[Path], options: argparse.Namespace) -> int:
         return 0
     for place in places:
         if not place.entries:
-            _write(f"No instance runs in {place.path}{_served(place)}")
+            _write(f"No instance runs in {place.path}{_told_apart(place)}")
     rows = [_row(place, entry, now) for place in places for entry in place.entries]
     if rows:
         _write(_table([_HEADINGS, *rows]))
@@ -259,8 +259,13 @@ def _age(secs: float) -> str:
     return f"{max(0.0, secs):.0f} s"
 
 
-def _served(place: Place) -> str:
-    return "" if place.server is None else f", where process {place.server} is the server"
+def _told_apart(place: Place) -> str:
+    """So that nobody takes another server's directory for that of the one that is meant."""
+    if place.server is not None:
+        return f", where process {place.server} is the server"
+    if not (place.path / "services").is_dir():
+        return ", where no Waiter has ever run; --state-dir or --settings names another place"
+    return ""
 
 
 def _explain(error: OSError) -> str:

@@ -46,7 +46,12 @@ class Shares:
             self._nice.reason = f"control groups cannot be used: {error}"
         else:
             self._groups = groups
-        self._log.info("Processors are shared out by {state}", state=self.state())
+            self._log.info("Processors are shared out by control groups: {facts}", facts=groups.state())
+            return
+        self._log.info(
+            "Processors are shared out by priorities (nice) instead of control groups: {reason}",
+            reason=self._nice.reason,
+        )
 
     def place(self, instance_id: str, pid: int, *, cpus: float, mem_mib: float) -> None:
         """Apply it to a launcher that has not begun, and so to all that comes of it."""

@@ -313,12 +313,12 @@ class TimeoutTests(ReserverCase):
         )
         self.assertEqual((error.details["instance"]["id"], error.details["instance"]["exit-code"]), ("s.1", 3))
         state = make_state(self.service, unhealthy=["2"])
-        waiting = attrs.evolve(state.unhealthy[0], message="The last health check: refused.")
+        waiting = attrs.evolve(state.unhealthy[0], message="The last health check: refused.", advice="Wait.")
         self.manager.update(routing(attrs.evolve(state, unhealthy=(waiting,))))
         self.assertTrue(
             self.time_out().message.endswith(
                 "start properly!\nAn instance on 127.0.0.1 port 10000 is not healthy yet.\n"
-                "The last health check: refused."
+                "The last health check: refused.\nWait."
             )
         )
 

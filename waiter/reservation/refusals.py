@@ -84,4 +84,5 @@ def _story(failed: Sequence[Instance], waiting: Sequence[Instance]) -> list[str]
         lines += [failures_in_words(failed), *story]
     if waiting and waiting[0].message:
         lines += [f"An instance on {waiting[0].host} port {waiting[0].port} is not healthy yet.", waiting[0].message]
+        lines += filter(None, (waiting[0].advice,))
     return lines

@@ -10,6 +10,7 @@ from waiter.scheduler.local.explanations import (
     exited,
     never_passed,
     no_longer_healthy,
+    not_healthy_yet,
     waits_for,
     with_lack_of_room,
 )
@@ -138,6 +139,14 @@ class OtherTests(SynchronousTestCase):
         explanation = no_longer_healthy(failures=5, secs=61.2, check=REFUSED)
         self.assertIn("5 health checks in a row over 61 s", explanation.fact)
         self.assertIn("was refused", explanation.fact)
+
+    def test_onlyWhatWillHardlyPassByItselfIsAdvisedUponBeforeTheEnd(self):
+        for status in (302, 401, 404):
+            seen = not_healthy_yet(answered(URL, status))
+            self.assertIn(f"was answered with {status}", seen.fact)
+            self.assertIn("health-check-url", seen.advice)
+        self.assertEqual(not_healthy_yet(answered(URL, 503)).advice, "")
+        self.assertEqual(not_healthy_yet(REFUSED).advice, "")
 
     def test_aFullDiskComesBeforeOtherAdvice(self):
         explanation = with_lack_of_room(exited(1, age_secs=1, was_healthy=False), "The disk is full: 0 KiB are free")

@@ -113,8 +113,12 @@ def never_passed(
 
 
 def not_healthy_yet(check: HealthResult) -> Explanation:
-    """What is seen of an instance that may still become healthy, or do so again."""
-    return Explanation(_last(check))
+    """
+    What is seen of an instance that may still become healthy, or do so again. If it answers but not as it should, that will
+    hardly pass by itself, other than no answer at all or 5xx.
+    """
+    will_pass = check.status is None or check.status >= 500
+    return Explanation(_last(check)) if will_pass else _answered_wrong(check)
 
 
 def no_longer_healthy(*, failures: int, secs: float, check: HealthResult) -> Explanation:

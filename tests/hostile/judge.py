@@ -13,7 +13,8 @@ HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+")
 # What frames a message, says where it goes or who asks does not come behind it.
 NOT_BEHIND = frozenset(
     b"authorization cache-control connection content-encoding content-length content-range content-type cookie expect host "
-    b"keep-alive proxy-authorization set-cookie te trailer transfer-encoding upgrade via x-cid x-forwarded-for".split()
+    b"forwarded if-match keep-alive location max-forwards origin proxy-authorization range set-cookie te trailer "
+    b"transfer-encoding upgrade via www-authenticate x-cid x-forwarded-for".split()
 )
 
 

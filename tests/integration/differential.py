@@ -80,6 +80,7 @@ class Pair:
     def close(self):
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
     def directly(self, asked):
         """The answer to what Waiter would make of the request."""

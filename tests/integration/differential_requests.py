@@ -288,3 +288,17 @@ STREAMING = [
     ask("GET", "/static/file.bin", b'If-None-Match: "x"'),
     ask("GET", "/static/file.bin", b"If-Range: Thu, 01 Jan 1998 00:00:00 GMT", b"Range: bytes=0-9"),
 ]
+
+TRAILING = [
+    ask("POST", "/", b"TE: trailers", body=(b"a",)),
+    ask("POST", "/", body=(b"a", b"bc"), trailers=(b"X-Sum: 1", b"X-More: 2")),
+    ask("PUT", "/", b"Trailer: X-Sum", body=(KILOBYTES,), trailers=(b"X-Sum:  a  b ", b"x-sum:", b"X-SUM: \xff")),
+    ask("PUT", "/", body=(), trailers=(b"grpc-status: 0", b"Digest: x")),
+    *(
+        ask(method, "/", *more, *(b"Please: " + line for line in lines))
+        for method in ("GET", "DELETE")
+        for more in ((), (b"TE: trailers",), (b"TE: trailers", b"Connection: TE"))
+        for lines in ((), (b"X-Sum: 1",), (b"X-Sum: 1", b"x-sum: 2", b"Server-Timing: a;dur=1"))
+    ),
+    ask("POST", "/", b"Please: X-Answer: 1", body=(b"a",) * 100, trailers=(b"X-Asked: 1",)),
+]

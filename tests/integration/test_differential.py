@@ -14,7 +14,15 @@ from twisted.python import log
 from twisted.trial.unittest import TestCase
 
 from tests.integration.differential import Pair
-from tests.integration.differential_requests import DATASETTE, HTTPBIN, KILOBYTES, PYPISERVER, RADICALE, STREAMING
+from tests.integration.differential_requests import (
+    DATASETTE,
+    HTTPBIN,
+    KILOBYTES,
+    PYPISERVER,
+    RADICALE,
+    STREAMING,
+    TRAILING,
+)
 from tests.integration.harness import RunningWaiter, free_port, service_headers
 from tests.integration.raw_http import Connection
 
@@ -111,6 +119,10 @@ class DifferentialTests(TestCase):
         self.needs("aiohttp")
         files = self.files({"file.bin": KILOBYTES, "empty": b"", "caf\u00e9.txt": b"x"})
         await self.check(f"{HERE}/streaming.py $PORT0 {files}", STREAMING, health_check_url="/health")
+
+    async def test_h11(self):
+        """Trailers in both directions."""
+        await self.check(f"{HERE}/trailing.py $PORT0", TRAILING, health_check_url="/health")
 
     def files(self, contents):
         """A directory with files that were made long ago."""

@@ -331,7 +331,23 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(len(values(headers, b"via")), 1)
 
 
+# What RFC 7230 forbids behind a chunked body, and what says who asks.
+FORBIDDEN_TRAILERS = (
+    b"Transfer-Encoding Content-Length Host Cache-Control Expect Max-Forwards Pragma Range TE If-Match If-None-Match "
+    b"If-Modified-Since If-Unmodified-Since If-Range Authorization Proxy-Authorization Proxy-Authenticate WWW-Authenticate "
+    b"Cookie Set-Cookie Age Date Expires Location Retry-After Vary Warning Content-Encoding Content-Type Content-Range "
+    b"Trailer Connection Keep-Alive Proxy-Connection Upgrade Via X-Cid Forwarded Origin X-Forwarded-For X-Forwarded-Host "
+    b"X-Forwarded-Port X-Forwarded-Proto X-Forwarded-Prefix X-Waiter-Cmd X-Waiter-Auth-Principal"
+).split()
+
+
 class TrailerTests(SynchronousTestCase):
+    def test_noneThatIsForbidden(self):
+        """However they are written."""
+        for name in FORBIDDEN_TRAILERS:
+            for written in (name, name.lower(), name.upper(), name.replace(b"-", b"_")):
+                self.assertEqual(trailer_lines([(written, b"x")]), b"", written)
+
     def test_onlyHarmlessOnes(self):
         """What frames, routes or says who asks is not passed on."""
         self.assertEqual(

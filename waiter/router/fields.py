@@ -38,21 +38,17 @@ _NEVER_NAMED = frozenset(
         b"trailer",
     }
 )
-# Chunked bodies may not be followed by these: what frames, routes or says who asks.
+# Chunked bodies may not be followed by these: what frames, routes, controls, or says who asks.
 _NOT_IN_TRAILERS = (
     HOP_BY_HOP
     | _NEVER_NAMED
-    | {
-        b"authorization",
-        b"expect",
-        b"via",
-        b"x-cid",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-proto",
-    }
+    | frozenset(
+        b"age authorization date expect expires forwarded if-match if-modified-since if-none-match if-range "
+        b"if-unmodified-since location max-forwards origin pragma range retry-after vary via warning www-authenticate "
+        b"x-cid".split()
+    )
 )
+_NOT_BEGINNING_TRAILERS = (WAITER, b"x-forwarded-")
 _OWN_COOKIES = (b"x-waiter-auth=", b"x-auth-expires-at=", b"x-waiter-oidc-challenge-")
 _UNSAFE = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
 _MOST_NAMES = 4096
@@ -112,7 +108,8 @@ def trailer_lines(fields: Iterable[Field]) -> bytes:
     return b"".join(
         b"%b: %b\r\n" % (name, value.rstrip(b" \t"))
         for name, value in fields
-        if (lower := name.lower().replace(b"_", b"-")) not in _NOT_IN_TRAILERS and not lower.startswith(WAITER)
+        if (lower := name.lower().replace(b"_", b"-")) not in _NOT_IN_TRAILERS
+        and not lower.startswith(_NOT_BEGINNING_TRAILERS)
     )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -127,6 +129,24 @@ class RefusedTests(SynchronousTestCase):
         self.assertEqual(client.end, None)
 
 
+def steps(function):
+    """How many lines are run in it."""
+    number = 0
+
+    def note(_frame, _event, _argument):
+        nonlocal number
+        number += 1
+        return note
+
+    before = sys.gettrace()
+    sys.settrace(note)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return number
+
+
 class WaitingTests(SynchronousTestCase):
     def test_waitsForASlot(self):
         """Without a free slot a request waits, and goes on when there is one."""
@@ -185,3 +205,42 @@ class WaitingTests(SynchronousTestCase):
         for client in clients:
             client.deliver(get())
         self.assertEqual(len(values(parse(clients[5].take())[1], b"retry-after")), 1)
+
+    def test_whoAsksAgainWaitsBehindTheOthers(self):
+        """Nobody is served twice while somebody waits who came before, however fast it asks."""
+        world = World()
+        clients = [world.client() for _ in range(4)]
+        for number, client in enumerate(clients):
+            client.deliver(get(b"/%d" % number) * 3)
+        world.step()
+        (instance,) = world.instances.wires
+        order = []
+        while request := instance.take():
+            order.append(parse(request)[0].split()[1])
+            instance.deliver(ok())
+            world.step()
+        self.assertEqual(order, [b"/0", b"/1", b"/2", b"/3"] * 3)
+        world.check_idle(self)
+
+    def test_aRequestCostsTheSameHoweverManyWait(self):
+        """To come, to be served and to leave."""
+        costs = [self.costs(number) for number in (256, 4096)]
+        self.assertEqual(costs[0], costs[1])
+
+    def costs(self, number):
+        """How many lines are run for one request while so many wait."""
+        world = World(queue_length=10**6)
+        _, instance = world.ask()
+        waiting = [world.client() for _ in range(number)]
+        for client in waiting:
+            client.deliver(get(b"/%d" % id(client)))
+        world.clock.advance(10)
+        last = world.client()
+
+        found = [
+            steps(partial(last.deliver, get())),
+            steps(partial(instance.deliver, ok())),
+            steps(waiting[number // 2].reset),
+        ]
+        self.assertEqual(world.reserver.load.waiting, number - 1)
+        return found

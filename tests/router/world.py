@@ -222,6 +222,7 @@ class World:
         *,
         instances=1,
         slots=1,
+        queue_length=5,
         api=None,
         limits=None,
         password=None,
@@ -232,7 +233,7 @@ class World:
     ):
         self.clock = clock or Clock()
         self.clock.advance(1000)
-        self.service = make_service(max_queue_length=5, concurrency_level=slots)
+        self.service = make_service(max_queue_length=queue_length, concurrency_level=slots)
         self.instances = Instances(self.clock)
         self.metrics = Metrics()
         self.log = Log()

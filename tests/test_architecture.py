@@ -56,6 +56,14 @@ PURE = (
     "scheduler.local.limits",
     "scheduler.local.environment",
     "scheduler.local.validation",
+    "scheduler.marathon.addresses",
+    "scheduler.marathon.errors",
+    "scheduler.marathon.failures",
+    "scheduler.marathon.reading",
+    "scheduler.marathon.rules",
+    "scheduler.marathon.sse",
+    "scheduler.marathon.translation",
+    "scheduler.marathon.validation",
 )
 EFFECTS = {"twisted", "treq", "klein", "time", "socket", "subprocess", "os", "sqlite3", "random"}
 

@@ -35,7 +35,6 @@ from waiter.fleet.nodes import ZooKeeperUnavailable
 from waiter.fleet.store import ZooKeeperStore
 from waiter.fleet_assembly import make_fleet
 from waiter.model.identity import Identity
-from waiter.model.resources import NOTHING
 from waiter.model.routing import RoutingState
 from waiter.reservation.ejection import EjectionRules
 from waiter.reservation.manager import ReserverManager
@@ -50,10 +49,8 @@ from waiter.router.listening import CannotListen, ListeningService
 from waiter.router.router import Router
 from waiter.scheduler.health import HealthProbe
 from waiter.scheduler.local.environment import service_password
-from waiter.scheduler.local.limits import InstanceLimits
-from waiter.scheduler.local.rotation import LogRotation
-from waiter.scheduler.local.scheduler import LocalScheduler
-from waiter.settings import BackendTLSSettings, SchedulerSettings, Settings, SettingsError, meaning
+from waiter.scheduler_assembly import make_scheduler
+from waiter.settings import BackendTLSSettings, Settings, SettingsError, meaning
 from waiter.state_directory import StateDirectory, StateDirectoryError
 from waiter.support.ordered import OrderedService
 from waiter.support.periodic import Periodic
@@ -141,8 +138,11 @@ def assemble(
     fleet = make_fleet(reactor, settings, identity)
     # Instances of this machine are no business of other routers, so that this one shares them with nobody.
     shared = None if settings.scheduler.kind == "local" else fleet
-    # What others have to do is not known here, and who does not know does not scale.
-    may_scale = _alone if shared is None else shared.leads_alone
+    # What others have to do is not known here, and who does not know does not scale. Nor does who does not know what there is.
+    leads = _alone if shared is None else shared.leads_alone
+
+    def may_scale() -> bool:
+        return leads() and not service_collector.in_doubt
 
     state_directory = StateDirectory(settings.state_path)
     store: SQLiteStore | ZooKeeperStore = SQLiteStore(reactor, state_directory.database)
@@ -162,23 +162,20 @@ def assemble(
 
     trust = _trust(settings.backend_tls)
     probe = HealthProbe(reactor, timeout_secs=settings.scheduler.health_check_timeout_ms / 1000, trust=trust)
-    scheduler = LocalScheduler(
+
+    @lru_cache(maxsize=PASSWORDS_KEPT)
+    def password(service_id: str) -> str:
+        return service_password(state_directory.secret(), service_id)
+
+    scheduler = make_scheduler(
         reactor,
-        directory=state_directory.services,
-        cluster=settings.cluster.name,
-        wall=wall,
+        settings,
+        state_directory=state_directory,
+        services=services,
         probe=probe,
-        describe=services.get,
-        revive=services.revive,
-        secret=state_directory.secret,
-        port_range=settings.scheduler.port_range,
-        port_rest_secs=settings.scheduler.port_rest_secs,
-        memory_share=settings.scheduler.memory_share,
-        cpu_overcommit=settings.scheduler.cpu_overcommit,
-        limits=_instance_limits(settings.scheduler),
-        elsewhere=None if settings.scheduler.count_other_servers else lambda: NOTHING,
-        log_rotation=LogRotation(max_bytes=settings.scheduler.max_log_bytes, keep=settings.scheduler.keep_logs),
-        on_stop=settings.scheduler.on_stop,
+        password=password,
+        wall=wall,
+        is_leader=_alone if shared is None else shared.is_leader,
     )
 
     metrics = Metrics(
@@ -252,10 +249,6 @@ def assemble(
     reservers.demands.subscribe(autoscaler.demand)
     reservers.demands.subscribe(evictor.demand)
     reservers.idles.subscribe(evictor.became_idle)
-
-    @lru_cache(maxsize=PASSWORDS_KEPT)
-    def password(service_id: str) -> str:
-        return service_password(state_directory.secret(), service_id)
 
     resolver = Resolver(
         services,
@@ -446,15 +439,6 @@ def _request_log_path(settings: Settings, state_directory: StateDirectory) -> Pa
 
 def _instance_ids(state: RoutingState) -> set[str]:
     return {instance.id for service in state.services.values() for instance in (*service.healthy, *service.unhealthy)}
-
-
-def _instance_limits(settings: SchedulerSettings) -> InstanceLimits:
-    largest = settings.max_file_size_mib
-    return InstanceLimits(
-        max_open_files=settings.max_open_files,
-        max_processes=settings.max_processes,
-        max_file_bytes=None if largest is None else largest * 1024 * 1024,
-    )
 
 
 def _administrator(_user: str, _run_as_user: str) -> bool:

@@ -60,10 +60,7 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
             "inter-kill-request-wait-time-ms": settings.autoscaler.inter_kill_wait_ms,
             "quanta-constraints": {"cpus": settings.autoscaler.quanta_cpus, "mem": settings.autoscaler.quanta_mem},
         },
-        "scheduler-config": {
-            "kind": settings.scheduler.kind,
-            settings.scheduler.kind: settings.scheduler.model_dump(by_alias=True, mode="json", exclude={"kind"}),
-        },
+        "scheduler-config": _scheduler_config(settings),
         "scheduler-syncer-interval-secs": settings.discovery.scheduler_interval_secs,
         "service-description-constraints": {
             "cmd": {"max": settings.constraints.cmd_length},
@@ -76,6 +73,28 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
         "statsd": "disabled",
         "support-info": [],
         "zookeeper": settings.zookeeper.model_dump(by_alias=True, mode="json", exclude={"digest"}),
+    }
+
+
+def _scheduler_config(settings: Settings) -> dict[str, Any]:
+    if settings.scheduler.kind == "local":
+        return {"kind": "local", "local": settings.scheduler.model_dump(by_alias=True, mode="json", exclude={"kind"})}
+    given = settings.marathon
+    marathon = given.model_dump(
+        by_alias=True,
+        mode="json",
+        exclude={"password", "token", "urls", "framework_id_ttl_ms", "agent_port", "agent_directory", "min_hosts"},
+    )
+    return {
+        "kind": "marathon",
+        "marathon": {
+            **marathon,
+            "deployment-error-config": {"min-hosts": given.min_hosts},
+            "framework-id-ttl": given.framework_id_ttl_ms,
+            "mesos-slave-port": given.agent_port,
+            "slave-directory": given.agent_directory,
+            "url": list(given.urls),
+        },
     }
 
 

@@ -154,7 +154,11 @@ class BackendTLSSettings(Section):
 class SchedulerSettings(Section):
     """What runs the instances."""
 
-    kind: Literal["local"] = Field(default="local", description="local: processes of this machine.")
+    kind: Literal["local", "marathon"] = Field(
+        default="local",
+        description="local: processes of this machine; marathon: apps of a Marathon, which the table marathon tells. What "
+        "follows is for local, but for health-check-timeout-ms.",
+    )
     on_stop: Literal["stop", "leave"] = Field(
         default="stop",
         description="What happens to instances when Waiter stops: stop them, or leave them for the next start.",
@@ -202,6 +206,59 @@ class SchedulerSettings(Section):
         if self.port_range[0] > self.port_range[1]:
             raise ValueError("port-range: the first port must not be greater than the last")
         return self
+
+
+class MarathonSettings(Section):
+    """Where and how services run as apps of a Marathon, if scheduler.kind says so."""
+
+    urls: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        default=("http://127.0.0.1:8080",),
+        description="Addresses of the Marathons of one cluster. One that does not answer is passed over.",
+    )
+    username: str | None = Field(default=None, description="Who we are, if they ask for that (HTTP Basic).")
+    password: str | None = Field(default=None, repr=False, description="Rather set it by the variable.")
+    token: str | None = Field(
+        default=None, repr=False, description="Who we are, as Authorization: token=... Rather set it by the variable."
+    )
+    ca_file: str | None = Field(
+        default=None,
+        description="A file with the certificates (PEM) of the authorities to trust, instead of those of the system.",
+    )
+    connect_timeout_ms: PositiveInt = Field(default=5000, description="How long connecting may take.")
+    request_timeout_ms: PositiveInt = Field(
+        default=10000, description="How long an answer may take to begin, and how long it may stop on its way."
+    )
+    events: bool = Field(
+        default=True,
+        description="Whether to listen to events, so that changes are seen at once and not only at the next look.",
+    )
+    any_user: bool = Field(
+        default=False, description="Whether services may run as any user, and not only as the caller."
+    )
+    container_init_commands: tuple[str, ...] = Field(
+        default=("/bin/bash", "-c"), description="What is run with the command of a service as its last argument."
+    )
+    home_path_prefix: str = Field(default="/home/", description="What comes before the user's name in HOME.")
+    agent_port: Port = Field(default=5051, description="Where the Mesos agents listen; they are asked for logs.")
+    agent_directory: Annotated[str, Field(pattern=r"^/")] = Field(
+        default="/var/lib/mesos/slaves", description="Where on the agents the directories of tasks are."
+    )
+    framework_id_ttl_ms: PositiveInt = Field(
+        default=900000, description="How long Marathon's name at Mesos is believed before it is asked for again."
+    )
+    force_kill_after_ms: PositiveInt = Field(
+        default=60000,
+        description="When stopping instances of a service has been failing for so long, the lock of its app is broken.",
+    )
+    sync_deployment_secs: PositiveFloat = Field(
+        default=15,
+        description="Seconds between looks for apps that got stuck: that nothing changes and that have another number of "
+        "tasks than they should, for more than four times as long. They are set to what they have.",
+    )
+    min_hosts: PositiveInt = Field(
+        default=2,
+        description="On how many hosts instances must have failed before the service counts as failing. 1 if there is one.",
+    )
 
 
 class DiscoverySettings(Section):
@@ -342,6 +399,7 @@ class Settings(Section):
     request: RequestSettings = RequestSettings()
     backend_tls: BackendTLSSettings = BackendTLSSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    marathon: MarathonSettings = MarathonSettings()
     discovery: DiscoverySettings = DiscoverySettings()
     zookeeper: ZooKeeperSettings = ZooKeeperSettings()
     store: StoreSettings = StoreSettings()

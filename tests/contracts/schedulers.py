@@ -3,7 +3,7 @@
 import json
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface.verify import verifyObject
 
 from waiter.errors import NotFound, ServiceNotFound, WaiterError
@@ -68,7 +68,7 @@ class SchedulerContract(SchedulerTools):
 
     async def setUp(self):
         self.scheduler = self.make_scheduler()
-        await self.scheduler.startService()
+        await maybeDeferred(self.scheduler.startService)
         self.addCleanup(self.scheduler.stopService)
 
     def test_itIsAScheduler(self):

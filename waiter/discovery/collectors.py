@@ -8,6 +8,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from waiter.discovery.batch import CollectedService, SchedulerBatch
 from waiter.discovery.routers import IRouterDirectory
@@ -39,7 +40,11 @@ class _Collector(MultiService):
         super().__init__()
         self.setName(name)
         self._clock = clock
+        self._interval_secs = interval_secs
         self._first: Deferred[None] | None = None
+        self._failed = False
+        self._began: float | None = None
+        self._took_secs = 0.0
         self._rounds = Periodic(clock, interval_secs, self._round, name=name)
         self._rounds.setServiceParent(self)
 
@@ -47,6 +52,15 @@ class _Collector(MultiService):
     def errors(self) -> int:
         """How many rounds have failed."""
         return self._rounds.failures
+
+    @property
+    def in_doubt(self) -> bool:
+        """
+        Whether what was collected last may not be true any more: the last round failed, or the one under way takes longer
+        than usual.
+        """
+        usual_secs = max(self._interval_secs, 2 * self._took_secs)
+        return self._failed or (self._began is not None and self._clock.seconds() - self._began > usual_secs)
 
     def startService(self) -> Deferred[None]:
         """
@@ -61,9 +75,14 @@ class _Collector(MultiService):
         self._rounds.prompt()
 
     def _round(self) -> Deferred[None]:
+        self._began = self._clock.seconds()
         return Deferred.fromCoroutine(self._collect()).addBoth(self._round_over)
 
     def _round_over(self, result: Any) -> Any:
+        began, self._began = self._began, None
+        self._failed = isinstance(result, Failure)
+        if began is not None and not self._failed:
+            self._took_secs = self._clock.seconds() - began
         first, self._first = self._first, None
         if first is not None:
             first.callback(None)

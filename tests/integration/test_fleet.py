@@ -3,7 +3,7 @@
 from twisted.trial.unittest import TestCase
 
 from tests.integration.harness import HTTP_SERVER, RunningWaiter, service_headers, until
-from tests.integration.zookeeper_server import MISSING, ZooKeeperServer
+from tests.integration.zookeeper_server import MISSING, own_server
 
 
 def with_zookeeper(server, **more):
@@ -21,7 +21,7 @@ class OneRouterTests(TestCase):
     timeout = 240
 
     async def setUp(self):
-        self.server = await ZooKeeperServer(self).start()
+        self.server = await own_server(self)
 
     async def fleet(self, waiter):
         return (await waiter.api("/state/fleet"))["state"]

@@ -1,9 +1,12 @@
 """A real ZooKeeper server, started for a test on a free port, with its data in a temporary directory."""
 
+import atexit
+import itertools
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 from tests.integration.harness import free_port, until
@@ -28,15 +31,14 @@ class ZooKeeperServer:
     @ivar hosts: for a connect string.
     """
 
-    def __init__(self, case, *, port=None):
-        self.port = port or free_port()
+    def __init__(self, directory):
+        self.port = free_port()
         self.hosts = f"127.0.0.1:{self.port}"
-        self._case = case
-        self._directory = Path(case.mktemp()).absolute()
+        self._directory = Path(directory).absolute()
         self._process = None
 
     async def start(self):
-        """Start it, or start it again with the data it had; returns when it answers. It ends with the test."""
+        """Start it, or start it again with the data it had; returns when it answers."""
         data = self._directory / "data"
         data.mkdir(parents=True, exist_ok=True)
         settings = self._directory / "zoo.cfg"
@@ -56,8 +58,6 @@ class ZooKeeperServer:
             )
         )
         command = ["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", ":".join(map(str, JARS))]
-        if self._process is None:
-            self._case.addCleanup(self._end)
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, MAIN, str(settings)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory
@@ -88,7 +88,30 @@ class ZooKeeperServer:
         except OSError:
             return False
 
-    def _end(self):
-        if self._process.poll() is None:
+    def end(self):
+        """End it, whatever state it is in. May be called again."""
+        if self._process is not None:
             self._process.kill()
-        self._process.wait()
+            self._process.wait()
+
+
+async def own_server(case):
+    """A running server for one test alone, which may do to it what it likes."""
+    server = ZooKeeperServer(case.mktemp())
+    case.addCleanup(server.end)
+    return await server.start()
+
+
+_shared = []
+_roots = itertools.count(1)
+
+
+async def shared_root():
+    """The hosts of, and a path with nothing below it on, a server that all tests of this process use and none may harm."""
+    if not _shared:
+        directory = tempfile.mkdtemp(prefix="waiter-zookeeper-")
+        server = ZooKeeperServer(directory)
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
+        atexit.register(server.end)
+        _shared.append(await server.start())
+    return _shared[0].hosts, f"/test-{next(_roots)}"

@@ -54,7 +54,7 @@ class RouterNode:
                 "port": self.port,
                 "sslPort": None,
                 "payload": {"router-fqdn": self.fqdn, "router-ssl-port": None},
-                "registrationTimeUTC": int(self.registered_at * 1000),
+                "registrationTimeUTC": round(self.registered_at * 1000),
                 "serviceType": "DYNAMIC",
                 "uriSpec": _URI_SPEC,
             }

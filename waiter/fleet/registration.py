@@ -41,12 +41,12 @@ class RouterRegistration(Service):
 
     def startService(self) -> Deferred[None]:
         """
-        Fires when the node is there. Cancelling it ends the wait; so does a failure of ZooKeeper's, which the Deferred fails with.
+        Fires when the node is there, however long ZooKeeper is away. Fails if it refuses. Cancelling it ends the wait.
         """
         super().startService()
         self._end = self._client.states.subscribe(self._connection)
         self._rounds.startService()
-        return Deferred.fromCoroutine(self._ensure())
+        return Deferred.fromCoroutine(self._register())
 
     def stopService(self) -> Deferred[None]:
         """
@@ -57,6 +57,15 @@ class RouterRegistration(Service):
         if self._end is not None:
             self._end()
         return Shared(Deferred.fromCoroutine(self._leave())).wait()
+
+    async def _register(self) -> None:
+        while self.running:
+            try:
+                await self._client.connected()
+                await self._ensure()
+                break
+            except (ConnectionLost, NodeExists) as error:
+                self._log.info("This router is not registered yet: {error}", error=error)
 
     async def _leave(self) -> None:
         await self._rounds.stopService()

@@ -422,8 +422,8 @@ class ZooKeeperClient(Service):
         # Broken connections are told by their state, once.
         self._log.emit(
             LogLevel.error if level >= logging.ERROR else LogLevel.debug,
-            "ZooKeeper's client: {message}",
-            message=message,
+            "ZooKeeper's client: {text}",
+            text=message,
         )
 
 

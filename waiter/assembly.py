@@ -309,6 +309,7 @@ def assemble(
         head_secs=settings.listen.head_timeout_secs,
         body_secs=settings.listen.body_timeout_secs,
         pace_secs=settings.listen.body_timeout_secs,
+        unread_secs=settings.request.streaming_timeout_ms / 1000,
         requests=settings.listen.max_requests_per_connection,
         body_bytes=settings.request.max_body_bytes,
         client_bytes_per_sec=settings.request.min_client_bytes_per_sec,

@@ -201,6 +201,17 @@ class ApiTests(SynchronousTestCase):
         self.assertEqual(values(parse(client.take())[1], b"connection"), [b"close"])
         self.assertEqual(client.end, "closed")
 
+    def test_connectionClose(self):
+        """A client that says so gets its answer, or an error, with the same words, and nothing behind it is answered."""
+        for path, status in ((b"/x", b"200"), (b"/apps/x", b"403")):
+            world = World(api=Echo())
+            client = world.client()
+            request = own(path, b"Connection: close", b"Origin: http://evil", method=b"DELETE")
+            client.deliver(request.replace(b"Origin", b"Other" if status == b"200" else b"Origin") + own(b"/never"))
+            first, headers, rest = parse(client.take())
+            self.assertEqual((first[9:12], values(headers, b"connection"), client.end), (status, [b"close"], "closed"))
+            self.assertNotIn(b"/never", rest)
+
     def test_withoutAHost(self):
         """HTTP/1.0 without a Host is for Waiter."""
         world = World(api=Echo())

@@ -1,5 +1,7 @@
 """The data path over real sockets: Twisted's transports or carriers, whichever the reactor has."""
 
+import socket
+
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
@@ -23,7 +25,9 @@ from waiter.reservation.manager import ReserverManager
 from waiter.router.backend import BackendPool
 from waiter.router.carriers import connector
 from waiter.router.frontend import FrontendFactory
+from waiter.router.limits import Limits
 from waiter.router.listening import ListeningService
+from waiter.router.sockets import unsent_bytes
 from waiter.telemetry.metrics import Metrics
 
 MANY = bytes(range(256)) * 4096 * 16
@@ -194,6 +198,50 @@ class NetworkTests(TestCase):
         await client.when(lambda: client.received.endswith(MANY[-1000:]) and len(client.received) > len(MANY))
         self.assertTrue(self.body_of(client) == MANY)
         await self.until(lambda: self.reservers.find("s").slots_in_use == 0)
+
+    async def end_of_an_answer(self, **limits):
+        """
+        A client that reads the last answer of its connection in drops: some of it is still here, though the instance is
+        done with it. Answers what it got, and whether it was all.
+        """
+        self.factory._parts.limits = Limits(sweep_secs=0.05, pace_secs=0.5, **limits)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", self.listening.addresses[0].port))
+            client.setblocking(False)
+            client.sendall(get(b"/", b"Connection: close"))
+            instance = await self.instance()
+            await instance.when(lambda: b"\r\n\r\n" in instance.received)
+            (connection,) = self.factory._connections
+            connection.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            instance.transport.write(ok(b"x" * 50_000))
+            await self.until(lambda: self.metrics.service("s").successful == 1)
+            self.assertEqual(self.reservers.find("s").slots_in_use, 0)
+            self.assertGreater(unsent_bytes(connection.transport), 10_000)
+            got = b""
+            while True:
+                await deferLater(reactor, 0.02)
+                try:
+                    piece = client.recv(500)
+                except BlockingIOError:
+                    continue
+                except ConnectionResetError:
+                    return got, False
+                if not piece:
+                    return got, True
+                got += piece
+
+    async def test_whoReadsItsLastAnswerTooSlowlyIsCutOff(self):
+        """So it cannot hold its connection, and what it has still to read, for as long as it likes."""
+        got, whole = await self.end_of_an_answer(client_bytes_per_sec=1_000_000)
+        self.assertFalse(whole)
+        self.assertLess(len(got), 50_000)
+        self.assertEqual(self.factory._connections, set())
+
+    async def test_whoReadsItFastEnoughGetsAllOfIt(self):
+        got, whole = await self.end_of_an_answer(client_bytes_per_sec=10)
+        self.assertTrue(whole)
+        self.assertEqual(parse(got)[2], b"x" * 50_000)
 
     async def test_upload(self):
         """An instance that does not read holds back the client; when it reads again it gets everything."""

@@ -31,6 +31,16 @@ class RefusedTests(SynchronousTestCase):
         instance.deliver(ok())
         self.assertEqual(parse(client.take())[0], b"HTTP/1.1 200 OK")
 
+    def test_connectionClose(self):
+        """An error ends the connection of a client that says so, too."""
+        world = World()
+        client = world.client()
+        client.deliver(get(b"/", b"Connection: close").replace(b"app", b"other") + get(b"/never"))
+        first, headers, rest = parse(client.take())
+        self.assertEqual((first[9:12], values(headers, b"connection"), client.end), (b"400", [b"close"], "closed"))
+        self.assertNotIn(b"HTTP/1.1 ", rest)
+        self.assertEqual(world.instances.wires, [])
+
     def test_unknownServiceWithABody(self):
         """The body of a refused request is read and dropped, and the next request is answered."""
         world = World()

@@ -396,3 +396,53 @@ class BudgetTests(SynchronousTestCase):
             statuses.append(parse(client.take())[0][9:12])
         self.assertEqual(statuses, [b"200"] * 12 + [b"502"] * 2)
         world.check_idle(self)
+
+
+class AgainTests(SynchronousTestCase):
+    """A request that one instance has failed goes to the first that can be had, which may be the same."""
+
+    def failed(self):
+        """A request waits, since one instance refused it and the other is in use."""
+        world = World(instances=2)
+        client, one = world.ask()
+        _, other = world.ask()
+        one.deliver(ok())
+        one.finish()
+        world.step()
+        world.instances.refusing = {one.getPeer().port}
+        client.take()
+        other.take()
+        client.deliver(get(b"/again"))
+        world.step()
+        self.assertEqual(world.reserver.load.waiting, 1)
+        world.instances.refusing = set()
+        return world, client, other
+
+    def check(self, world, client, instance):
+        self.assertEqual(parse(instance.take())[0], b"GET /again HTTP/1.1")
+        instance.deliver(ok(b"at last"))
+        self.assertTrue(client.take().endswith(b"at last"))
+
+    def test_theOther(self):
+        """The one that failed is left alone for a while, whoever is free."""
+        world, client, other = self.failed()
+        world.wait(8)
+        other.deliver(ok())
+        world.step()
+        self.check(world, client, other)
+        world.check_idle(self)
+
+    def test_theSameWhileTheOtherIsInUse(self):
+        """Nobody waits for what may never come free while there is one that serves again."""
+        world, client, _ = self.failed()
+        world.wait(12)
+        self.assertEqual(len(world.instances.wires), 3)
+        self.check(world, client, world.instances.last)
+
+    def test_theSameWhenTheOtherIsGone(self):
+        world, client, other = self.failed()
+        world.run_instances(1)
+        other.deliver(ok())
+        world.wait(12)
+        self.check(world, client, world.instances.last)
+        world.check_idle(self)

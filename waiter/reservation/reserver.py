@@ -98,10 +98,6 @@ class InstanceReserver:
         row = None if self._barred else self._table.pick(exclude)
         return None if row is None else self._take(row)
 
-    def is_last_serving(self, instance_id: str) -> bool:
-        """Whether no other instance could serve, be it free or not."""
-        return self._table.is_last_serving(instance_id)
-
     def _reserve_barred(self, timeout_secs: float, exclude: frozenset[str], priority: int) -> Lease | Deferred[Lease]:
         if self._closed:
             raise shutting_down(self.service.id)

@@ -34,7 +34,6 @@ from waiter.telemetry.metrics import ServiceMetrics
 if TYPE_CHECKING:
     from waiter.router.client_connection import ClientConnection
 
-_ANY_INSTANCE: frozenset[str] = frozenset()
 _MOST_RESENDS = 2
 # Too many files, buffers or ports in use here: another instance would do no better, and none is to blame.
 _OUR_OWN_FAULT = frozenset({EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM})
@@ -91,7 +90,6 @@ class Exchange:
     _attempt: Attempt | None = None
     _waiting: Deferred[Any] | None = None
     _upload: Upload | None = None
-    _avoided: frozenset[str] = _ANY_INSTANCE
     _busy_before = False
 
     def __init__(self, client: "ClientConnection", request: Request) -> None:
@@ -136,7 +134,7 @@ class Exchange:
         self._reserve(descriptor.queue_timeout_secs)
 
     def _reserve(self, timeout_secs: float) -> None:
-        lease = self.reserver.reserve(timeout_secs=timeout_secs, exclude=self._avoided)
+        lease = self.reserver.reserve(timeout_secs=timeout_secs)
         if isinstance(lease, Lease):
             self._leased(lease)
         else:
@@ -347,16 +345,13 @@ class Exchange:
 
         @param error: what to say if there is no time left.
         """
-        reserver, instance = self.reserver, self.instance
         now = self._parts.clock.seconds()
         left_secs = self.descriptor.queue_timeout_secs - (now - (now if self.started_at is None else self.started_at))
         if left_secs <= 0:
             self._fail(error)
             return
+        # For a while nobody is sent to this one. It may have recovered before another one comes.
         self._find_again(Outcome.INSTANCE_ERROR)
-        # If there is no other now, this one may have recovered before another one comes.
-        alone = reserver.is_last_serving(instance.id)
-        self._avoided = _ANY_INSTANCE if alone else self._avoided | {instance.id}
         self._reserve(left_secs)
 
     def _find_again(self, outcome: Outcome) -> None:

@@ -56,6 +56,7 @@ from waiter.support.ordered import OrderedService
 from waiter.support.periodic import Periodic
 from waiter.support.threads import in_thread
 from waiter.support.trust import Trust
+from waiter.telemetry.counters import SchedulerGauges
 from waiter.telemetry.gauges import service_gauges
 from waiter.telemetry.metrics import Metrics
 from waiter.telemetry.request_log import RequestLog
@@ -181,6 +182,12 @@ def assemble(
     metrics = Metrics(
         gauges=lambda: service_gauges(aggregator.state, reservers, reactor.seconds()),
         fleet=None if fleet is None else fleet.gauges,
+        scheduler=lambda: SchedulerGauges(
+            in_doubt=service_collector.in_doubt,
+            failures=service_collector.errors,
+            took_secs=service_collector.took_secs,
+            events_connected=scheduler.events_connected,
+        ),
     )
     reservers = ReserverManager(
         reactor,

@@ -21,4 +21,5 @@ class Handler(BaseHTTPRequestHandler):
         """Write nothing."""
 
 
-ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+# A Mesos agent says on which of its addresses.
+ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(sys.argv[1])), Handler).serve_forever()

@@ -1,7 +1,8 @@
 """Tests for L{waiter.support.periodic}."""
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from waiter.support.periodic import Periodic
@@ -75,6 +76,15 @@ class PeriodicTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual(self.runs, [0, 10])
         self.assertEqual((self.periodic.failures, len(self.flushLoggedErrors(OSError))), (1, 1))
+
+    def test_expected_failure_is_no_traceback(self):
+        periodic = Periodic(self.clock, 1, lambda: fail(OSError("out of reach")), name="seeking", expected=(OSError,))
+        with capturedLogs() as events:
+            periodic.startService()
+        self.assertEqual(periodic.failures, 1)
+        self.assertEqual([event["why"] for event in events if "why" in event], ["out of reach"])
+        self.assertEqual(self.flushLoggedErrors(OSError), [])
+        periodic.stopService()
 
     def test_cancelled_by_others(self):
         """That somebody cancelled what the run waited for is a failure like others."""

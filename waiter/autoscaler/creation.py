@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from waiter.errors import ServiceFailing, WaiterError
 from waiter.model.service import Service
+from waiter.scheduler.interface import SchedulerUnavailable
 from waiter.support.background import Background
 
 
@@ -120,6 +121,9 @@ class ServiceCreator:
             await calling.addTimeout(self._deadline_secs, self._clock)
         except CancelledError:
             raise
+        except SchedulerUnavailable as error:
+            self._log.warn("{service_id} could not be created: {error}", service_id=service.id, error=str(error))
+            self._note(attempt, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must learn of it
             self._log.failure("{service_id} could not be created", service_id=service.id)
             self._note(attempt, error)

@@ -18,7 +18,7 @@ from waiter.model.instance import Instance
 from waiter.model.routing import DeploymentError, ServiceState
 from waiter.model.service import Service
 from waiter.reservation.lease import Lease
-from waiter.scheduler.interface import IScheduler
+from waiter.scheduler.interface import IScheduler, SchedulerUnavailable
 from waiter.support.background import Background
 
 
@@ -309,6 +309,8 @@ class ScalingExecutor(RunningService):
             done = True
         except CancelledError:
             raise
+        except SchedulerUnavailable as error:
+            self._log.warn("{service_id} could not be scaled: {error}", service_id=service_id, error=str(error))
         except Exception:  # noqa: BLE001 - the next turn orders it again
             self._log.failure(
                 "{service_id} could not be scaled to {instances}", service_id=service_id, instances=instances

@@ -17,7 +17,7 @@ from waiter.model.description import ServiceDescription
 from waiter.model.instance import Instance
 from waiter.model.service import Service, ServiceInstances, ServiceRecord
 from waiter.scheduler.health import HealthResult
-from waiter.scheduler.interface import IScheduler
+from waiter.scheduler.interface import IScheduler, SchedulerUnavailable
 from waiter.support.periodic import Periodic
 
 __all__ = ["CollectedService", "Probe", "RouterCollector", "SchedulerBatch", "ServiceCollector"]
@@ -34,6 +34,8 @@ class _Collector(MultiService):
     """
     Runs C{_collect} every interval and when prompted, one run at a time; a run that fails is logged and counted, and what
     was collected before stands.
+
+    @ivar took_secs: how long the last round took that did not fail.
     """
 
     def __init__(self, clock: IReactorTime, interval_secs: float, name: str) -> None:
@@ -44,8 +46,8 @@ class _Collector(MultiService):
         self._first: Deferred[None] | None = None
         self._failed = False
         self._began: float | None = None
-        self._took_secs = 0.0
-        self._rounds = Periodic(clock, interval_secs, self._round, name=name)
+        self.took_secs = 0.0
+        self._rounds = Periodic(clock, interval_secs, self._round, name=name, expected=(SchedulerUnavailable,))
         self._rounds.setServiceParent(self)
 
     @property
@@ -59,7 +61,7 @@ class _Collector(MultiService):
         Whether what was collected last may not be true any more: the last round failed, or the one under way takes longer
         than usual.
         """
-        usual_secs = max(self._interval_secs, 2 * self._took_secs)
+        usual_secs = max(self._interval_secs, 2 * self.took_secs)
         return self._failed or (self._began is not None and self._clock.seconds() - self._began > usual_secs)
 
     def startService(self) -> Deferred[None]:
@@ -82,7 +84,7 @@ class _Collector(MultiService):
         began, self._began = self._began, None
         self._failed = isinstance(result, Failure)
         if began is not None and not self._failed:
-            self._took_secs = self._clock.seconds() - began
+            self.took_secs = self._clock.seconds() - began
         first, self._first = self._first, None
         if first is not None:
             first.callback(None)

@@ -13,6 +13,10 @@ from waiter.model.instance import Instance
 from waiter.model.service import Service, ServiceInstances, ServiceRecord
 
 
+class SchedulerUnavailable(Exception):
+    """What runs the instances cannot be asked now. It may pass; the text is for the operator."""
+
+
 class Signal(str, Enum):
     """What can be sent to an instance."""
 
@@ -169,7 +173,8 @@ class IScheduler(Interface):
 
     An implementation is also an C{IService}: what it needs is opened in C{startService}, whose Deferred fires when the
     instances it already knows can be listed. Methods that return Deferreds may be cancelled: the caller is told
-    C{CancelledError}, what was asked for may or may not happen.
+    C{CancelledError}, what was asked for may or may not happen. They fail with L{SchedulerUnavailable} where what runs the
+    instances is out of reach.
     """
 
     def services() -> Deferred[Mapping[ServiceRecord, ServiceInstances]]:

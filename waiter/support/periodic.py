@@ -29,16 +29,19 @@ class Periodic(Service):
         *,
         name: str,
         at_once: bool = True,
+        expected: tuple[type[Exception], ...] = (),
     ) -> None:
         """
         @param action: may return a Deferred; a coroutine must be wrapped in one.
         @param at_once: whether the first run comes with C{startService} or one interval later.
+        @param expected: failures whose text says it all, so that it is logged alone.
         """
         self.setName(name)
         self._clock = clock
         self._interval_secs = interval_secs
         self._action = action
         self._at_once = at_once
+        self._expected = expected
         self._timer: IDelayedCall | None = None
         # A run under way has no Deferred yet while its action is being called.
         self._busy = False
@@ -110,7 +113,12 @@ class Periodic(Service):
         if failure.check(CancelledError) and not self.running:
             return
         self.failures += 1
-        self._log.failure("{name} failed and will be tried again", failure, name=self.name)
+        if failure.check(*self._expected):
+            self._log.warn(
+                "{name} failed and will be tried again: {why}", name=self.name, why=failure.getErrorMessage()
+            )
+        else:
+            self._log.failure("{name} failed and will be tried again", failure, name=self.name)
 
     def _ended(self, _: object) -> None:
         self._busy = False

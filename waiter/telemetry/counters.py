@@ -137,6 +137,23 @@ class FleetGauges:
 
 
 @attrs.frozen(kw_only=True)
+class SchedulerGauges:
+    """
+    How asking the scheduler goes.
+
+    @ivar in_doubt: whether what it said last may not be true any more.
+    @ivar failures: how often it could not be asked.
+    @ivar took_secs: how long it took the last time that it could.
+    @ivar events_connected: whether it tells of changes by itself now; C{None} if there is no connection for that.
+    """
+
+    in_doubt: bool
+    failures: int
+    took_secs: float
+    events_connected: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
 class ServiceGauges:
     """
     What other parts know of a service at this moment.

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from waiter.telemetry.counters import FleetGauges, RouterMetrics, ServiceGauges, ServiceMetrics
+from waiter.telemetry.counters import FleetGauges, RouterMetrics, SchedulerGauges, ServiceGauges, ServiceMetrics
 from waiter.telemetry.histogram import Histogram
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -19,7 +19,12 @@ _SLICE = 20
 Services = Mapping[str, tuple[ServiceMetrics, ServiceGauges]]
 
 
-def exposition(router: RouterMetrics, services: Services, fleet: FleetGauges | None = None) -> Iterator[bytes]:
+def exposition(
+    router: RouterMetrics,
+    services: Services,
+    fleet: FleetGauges | None = None,
+    scheduler: SchedulerGauges | None = None,
+) -> Iterator[bytes]:
     """
     One reading, piece by piece: a thousand busy services take half a second, which is too long to keep requests waiting.
     Joined, the pieces are the text; some are empty.
@@ -30,6 +35,8 @@ def exposition(router: RouterMetrics, services: Services, fleet: FleetGauges | N
     yield _text(_router_families(router))
     if fleet is not None:
         yield _text(_fleet_families(fleet))
+    if scheduler is not None:
+        yield _text(_scheduler_families(scheduler))
     slices = list(_slices(services)) or [{}]
     for families in (_counter_families, _gauge_families, _histogram_families):
         rendered: list[list[bytes]] = []
@@ -103,6 +110,26 @@ def _fleet_families(fleet: FleetGauges) -> Iterable[Metric]:
     yield GaugeMetricFamily(
         "waiter_zookeeper_connected", "Whether there is a connection to ZooKeeper.", value=fleet.connected
     )
+
+
+def _scheduler_families(scheduler: SchedulerGauges) -> Iterable[Metric]:
+    yield GaugeMetricFamily(
+        "waiter_scheduler_in_doubt",
+        "Whether what the scheduler said last may not be true any more; nothing is scaled then.",
+        value=scheduler.in_doubt,
+    )
+    yield CounterMetricFamily(
+        "waiter_scheduler_failures", "Times that the scheduler could not be asked.", value=scheduler.failures
+    )
+    yield GaugeMetricFamily(
+        "waiter_scheduler_round_seconds", "How long asking the scheduler took last.", value=scheduler.took_secs
+    )
+    if scheduler.events_connected is not None:
+        yield GaugeMetricFamily(
+            "waiter_scheduler_events_connected",
+            "Whether the scheduler tells of changes at once.",
+            value=scheduler.events_connected,
+        )
 
 
 def _counter_families(services: Services) -> Iterable[Metric]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from waiter.telemetry.counters import FleetGauges, RouterMetrics, ServiceGauges, ServiceMetrics
+from waiter.telemetry.counters import FleetGauges, RouterMetrics, SchedulerGauges, ServiceGauges, ServiceMetrics
 from waiter.telemetry.exposition import exposition
 from waiter.telemetry.histogram import Histogram
 from waiter.telemetry.nested import nested
@@ -23,16 +23,19 @@ class Metrics:
         *,
         gauges: Callable[[], Mapping[str, ServiceGauges]] = dict,
         fleet: Callable[[], FleetGauges] | None = None,
+        scheduler: Callable[[], SchedulerGauges] | None = None,
         transient_secs: float = 300.0,
     ) -> None:
         """
         @param gauges: what other parts know of the services now, by service id; called once for each reading.
         @param fleet: what is known of the other routers now; C{None} if there can be none.
+        @param scheduler: how asking the scheduler goes.
         @param transient_secs: how long the numbers of a service that is gone are kept.
         """
         self.router = RouterMetrics()
         self._gauges = gauges
         self._fleet = fleet
+        self._scheduler = scheduler
         self._transient_secs = transient_secs
         self._services: dict[str, ServiceMetrics] = {}
         self._gone_since: dict[str, float] = {}
@@ -90,7 +93,9 @@ class Metrics:
 
     def exposition_pieces(self) -> Iterator[bytes]:
         """The same piece by piece, for whoever must not be busy for long; some pieces are empty."""
-        return exposition(self.router, self.read(), None if self._fleet is None else self._fleet())
+        fleet = None if self._fleet is None else self._fleet()
+        scheduler = None if self._scheduler is None else self._scheduler()
+        return exposition(self.router, self.read(), fleet, scheduler)
 
     def as_json(
         self, *, service_id: str | None = None, exclude_services: bool = False, name: str | None = None

@@ -60,6 +60,9 @@ class LocalScheduler(TwistedService):
 
     _log = Logger()
 
+    #: Nothing lies between it and its instances that could be cut off.
+    events_connected: bool | None = None
+
     def __init__(
         self,
         reactor: Any,

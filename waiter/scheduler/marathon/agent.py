@@ -10,14 +10,15 @@ import treq.client
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import ConnectError
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
-from twisted.web.iweb import IAgent, IResponse
+from twisted.web.client import Agent, ResponseFailed
+from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from waiter.errors import NotFound, ServiceUnavailable
 from waiter.scheduler.interface import ILog, LogEntry, LogExtent
-from waiter.scheduler.marathon.body import read_body
+from waiter.scheduler.marathon.body import answer_within, read_body
 from waiter.scheduler.marathon.errors import MarathonUnreachable
+from waiter.scheduler.marathon.pool import quiet_pool
 
 _PATIENCE_SECS = 5.0
 _MOST_BYTES = 16 * 1024 * 1024
@@ -49,7 +50,7 @@ class AgentFiles:
         self.reactor = reactor
         self._port = port
         self._client = treq.client.HTTPClient(
-            agent or Agent(reactor, connectTimeout=_PATIENCE_SECS, pool=HTTPConnectionPool(reactor, persistent=False))
+            agent or Agent(reactor, connectTimeout=_PATIENCE_SECS, pool=quiet_pool(reactor, persistent=False))
         )
 
     async def entries(self, host: str, directory: str, path: str) -> tuple[LogEntry, ...]:
@@ -99,7 +100,8 @@ class AgentFiles:
             raise ServiceUnavailable(f"The files are on {host}, whose Mesos agent does not answer: {error}") from None
 
     async def _ask(self, url: str) -> str:
-        response: IResponse = await self._client.get(url, allow_redirects=False, unbuffered=True)
+        asking = self._client.get(url, allow_redirects=False, unbuffered=True)
+        response = await answer_within(self.reactor, asking, _PATIENCE_SECS)
         parts: list[bytes] = []
         size = 0
 

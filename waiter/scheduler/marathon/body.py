@@ -4,11 +4,13 @@ import codecs
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
+from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
@@ -28,6 +30,33 @@ def read_body(
     body = _Body(reactor, received, silence_secs)
     response.deliverBody(body)
     return body.done
+
+
+async def answer_within(reactor: Any, asking: Deferred[Any], limit_secs: float) -> IResponse:
+    """
+    The head of an answer. Cancelling it drops the connection.
+
+    @raise TookTooLong: it did not come in time.
+    """
+    late = False
+
+    def give_up() -> None:
+        nonlocal late
+        late = True
+        asking.cancel()
+
+    timer = reactor.callLater(limit_secs, give_up)
+    try:
+        response: IResponse = await asking
+        return response
+    except (CancelledError, ConnectingCancelledError, ResponseFailed) as error:
+        # Twisted's client wraps what it was cancelled with.
+        if isinstance(error, ResponseFailed) and not any(each.check(CancelledError) for each in error.reasons):
+            raise
+        raise (TookTooLong() if late else CancelledError()) from None
+    finally:
+        if timer.active():
+            timer.cancel()
 
 
 async def read_text(reactor: Any, response: IResponse, *, silence_secs: float, most_bytes: int) -> str:

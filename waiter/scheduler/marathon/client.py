@@ -8,9 +8,9 @@ from urllib.parse import quote, urljoin
 
 import attrs
 import treq.client
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.web.client import Agent, HTTPConnectionPool, RequestTransmissionFailed, ResponseFailed
@@ -19,8 +19,9 @@ from twisted.web.iweb import IAgent, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from waiter.scheduler.marathon.addresses import Addresses, may_follow
-from waiter.scheduler.marathon.body import read_text
+from waiter.scheduler.marathon.body import answer_within, read_text
 from waiter.scheduler.marathon.errors import MarathonError, MarathonRefused, MarathonUnreachable
+from waiter.scheduler.marathon.pool import quiet_pool
 from waiter.scheduler.marathon.reading import apps
 from waiter.scheduler.marathon.translation import words
 from waiter.support.trust import Trust
@@ -279,11 +280,7 @@ class MarathonClient:
                 allow_redirects=False,
                 unbuffered=True,
             )
-            try:
-                response: IResponse = await asking.addTimeout(self._patience.answer, self._reactor)
-            except ConnectingCancelledError:
-                # What an endpoint says instead, if it is cancelled.
-                raise CancelledError from None
+            response = await answer_within(self._reactor, asking, self._patience.answer)
             where = response.headers.getRawHeaders("location")
             if response.code not in {301, 302, 303, 307, 308} or not where:
                 return response
@@ -316,9 +313,7 @@ class MarathonClient:
         return headers
 
     def _agent(self, kept: bool) -> IAgent:
-        pool = HTTPConnectionPool(self._reactor, persistent=kept)
-        # A GET is tried again by us; nothing else must be.
-        pool.retryAutomatically = False
+        pool = quiet_pool(self._reactor, persistent=kept)
         if kept:
             pool.maxPersistentPerHost = 2
             pool.cachedConnectionTimeout = 10

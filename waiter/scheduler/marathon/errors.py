@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from waiter.scheduler.interface import SchedulerUnavailable
 
-class MarathonError(Exception):
+
+class MarathonError(SchedulerUnavailable):
     """Marathon could not be asked, or its answer is of no use. The text is for the operator."""
 
 

@@ -44,6 +44,9 @@ from waiter.support.background import Background
 from waiter.support.periodic import Periodic
 from waiter.support.topic import Topic
 
+#: How long a list waits for the last output of those that failed.
+_LAST_WORDS_SECS = 0.5
+
 
 @implementer(IScheduler)
 class MarathonScheduler(TwistedService):
@@ -89,6 +92,9 @@ class MarathonScheduler(TwistedService):
         self._rules = rules = rules or MarathonRules()
         self._background = Background()
         self._bell = Bell(reactor)
+        self._words_bell = Bell(reactor)
+        # Since when the last output of which failed instance is being read.
+        self._reading: dict[str, float] = {}
         self._changes: Topic[None] = Topic()
         self._seen = Sightings(reactor, prefix=prefix, wall=wall, lowered_secs=rules.lowered_secs)
         self._place = Place(directory=rules.agent_directory)
@@ -141,6 +147,11 @@ class MarathonScheduler(TwistedService):
         return gatherResults(stopping, consumeErrors=True).addBoth(lambda _: self._client.close())
 
     # What is there
+
+    @property
+    def events_connected(self) -> bool | None:
+        """Whether Marathon's events are heard now; C{None} if they are not to be."""
+        return self._events.connected if self._rules.events else None
 
     def services(self) -> Deferred[Mapping[ServiceRecord, ServiceInstances]]:
         """See L{IScheduler}. Cancelling it drops the connection."""
@@ -264,6 +275,7 @@ class MarathonScheduler(TwistedService):
         self._listed_at = began
         for failure in self._seen.listed(apps, began=began):
             self._explain(failure)
+        await self._last_words()
         return self._seen.view()
 
     async def _listed(self) -> dict[str, App]:
@@ -347,7 +359,23 @@ class MarathonScheduler(TwistedService):
         self._log.warn("{id} failed: {message}", id=failure.id, message=failure.message or failure.exit_code)
         self._background.start(self._find_last_words(failure), f"Reading the last output of {failure.id}")
 
+    async def _last_words(self) -> None:
+        """Wait a little for what is being read of failed instances: who hears of a failure wants to know why."""
+        while self._reading:
+            left = min(self._reading.values()) + _LAST_WORDS_SECS - self._reactor.seconds()
+            if left <= 0:
+                return
+            await self._words_bell.wait(left)
+
     async def _find_last_words(self, failure: Instance) -> None:
+        self._reading[failure.id] = self._reactor.seconds()
+        try:
+            await self._read_last_words(failure)
+        finally:
+            del self._reading[failure.id]
+            self._words_bell.ring()
+
+    async def _read_last_words(self, failure: Instance) -> None:
         try:
             lines = await self._logs.last_lines(failure)
         except Exception as error:  # noqa: BLE001 - the failure itself is known all the same

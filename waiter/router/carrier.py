@@ -3,8 +3,8 @@ Twisted protocols on uvloop's transports.
 
 Twisted's own transports on a uvloop loop cost more than on epoll; uvloop's, written in C, cost less than half. A
 L{Carrier} stands between one uvloop connection and one Twisted C{IProtocol}: to uvloop it is the protocol, to the
-protocol it is the transport. What is called most often goes past it: C{write} and C{writeSequence} are uvloop's own
-methods.
+protocol it is the transport. What is called most often goes past it: C{write} is that of the loop's
+L{Outbox<waiter.router.outbox.Outbox>}.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from waiter.router.flow import HeldBack, Puller
+from waiter.router.outbox import Outbox, outbox_of
 from waiter.router.sockets import queued_bytes
 
 HIGH_WATER: Final = 65536
@@ -62,8 +63,8 @@ class Carrier(asyncio.Protocol):
     One TCP or UNIX connection on uvloop with the manners of Twisted's transports.
 
     Differences that a protocol may notice: what is written after C{loseConnection} or C{loseWriteConnection} is
-    dropped at once, unless a producer is still registered; each C{write} is tried on the socket at once, so small pieces
-    should be joined. C{write} and C{writeSequence} must not be kept after C{connectionLost}.
+    dropped at once, unless a producer is still registered; each C{write} is one attempt to send, so small pieces should be
+    joined. C{write} and C{writeSequence} must not be kept after C{connectionLost}.
 
     @ivar protocol: the Twisted protocol; gone after C{connectionLost}.
     @ivar write: takes bytes.
@@ -81,6 +82,7 @@ class Carrier(asyncio.Protocol):
         "_host",
         "_loop",
         "_opening",
+        "_outbox",
         "_peer",
         "_producer",
         "_reason",
@@ -92,6 +94,7 @@ class Carrier(asyncio.Protocol):
         "writeSequence",
     )
 
+    _outbox: Outbox
     _transport: asyncio.Transport
     protocol: IProtocol
     write: Callable[[bytes], None]
@@ -136,8 +139,9 @@ class Carrier(asyncio.Protocol):
         uv = self._transport = cast("asyncio.Transport", transport)
         uv.set_write_buffer_limits(HIGH_WATER)
         self.connected = True
-        self.write = uv.write
-        self.writeSequence = uv.writelines
+        self._outbox = outbox_of(self._loop)
+        self.write = self._outbox.writer(uv.write)
+        self.writeSequence = self._write_all
         try:
             self.protocol.makeConnection(self)
         except Exception:  # noqa: BLE001 - one connection must not take the others down
@@ -241,6 +245,7 @@ class Carrier(asyncio.Protocol):
             return
         self._end_written = True
         self._silence()
+        self._outbox.flush()
         # So that resume_writing comes when nothing is left.
         self._transport.set_write_buffer_limits(0)
         self._transport.write_eof()
@@ -315,6 +320,7 @@ class Carrier(asyncio.Protocol):
         """How much of what was written the other side has not taken, be it that it waits here or in the system."""
         if not self.connected:
             return 0
+        self._outbox.flush()
         return self._transport.get_write_buffer_size() + queued_bytes(self.getHandle().fileno())
 
     def getHandle(self) -> Any:
@@ -360,12 +366,17 @@ class Carrier(asyncio.Protocol):
         known = self._transport.get_extra_info(name)
         return address_of(socket.AF_INET6 if len(known) == 4 else socket.AF_INET, known)
 
+    def _write_all(self, pieces: Iterable[bytes]) -> None:
+        self._outbox.flush()
+        self._transport.writelines(pieces)
+
     def _silence(self) -> None:
         self.write = self.writeSequence = _ignore
 
     def _close(self) -> None:
         self._closing = True
         self._silence()
+        self._outbox.flush()
         self._transport.close()
 
     def _end(self, reason: Failure) -> None:
@@ -374,6 +385,7 @@ class Carrier(asyncio.Protocol):
             self._reason = reason
         self._closing = True
         self._silence()
+        self._outbox.flush()
         self._transport.abort()
 
     def _failed(self) -> None:

@@ -7,7 +7,6 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from waiter.tap import Options, makeService
-from waiter.telemetry.request_log import RequestRecord
 
 
 class OptionsTests(SynchronousTestCase):
@@ -94,6 +93,6 @@ class RequestLogTests(TestCase):
         path = Path(self.mktemp())
         root = make_service(self, settings=f'[request-log]\npath = "{path}"\n')
         request_log = root.getServiceNamed("request-log")
-        request_log.write(RequestRecord())
+        request_log.write("{}\n")
         await request_log.stopService()
         self.assertEqual(path.read_text(), "{}\n")

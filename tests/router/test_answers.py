@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.router.world import SERVICE_HOST, WALL, World, chunked, get, head, ok, parse, post, values
 from waiter.router.limits import Limits
+from waiter.telemetry.timing import iso_time
 
 
 class AnsweredTests(SynchronousTestCase):
@@ -67,7 +68,7 @@ class AnsweredTests(SynchronousTestCase):
             sent = values(parse(instance.take())[1], b"x-cid")
             instance.deliver(ok())
             self.assertEqual(values(parse(client.take())[1], b"x-cid"), sent)
-            self.assertEqual(world.log.records[-1].cid, sent[0])
+            self.assertEqual(world.log.records[-1].cid, sent[0].decode())
             ids += sent
         self.assertEqual(len(set(ids)), 3)
         self.assertEqual(ids[2], b"theirs")
@@ -386,21 +387,47 @@ class AnsweredTests(SynchronousTestCase):
         instance.deliver(ok(b"abc", b"Content-Type: text/x"))
         (record,) = world.log.records
         self.assertEqual(
-            (record.method, record.path, record.query_string, record.host), (b"GET", b"/p", b"q", SERVICE_HOST)
+            (record.method, record.path, record.query_string, record.host), ("GET", "/p", "q", SERVICE_HOST.decode())
         )
         self.assertEqual(
             (record.status, record.service_id, record.instance_id, record.principal), (200, "s", "s.1", "alice@EXAMPLE")
         )
-        self.assertEqual(
-            (record.user_agent, record.referer, record.response_content_type), (b"me", b"there", b"text/x")
-        )
+        self.assertEqual((record.user_agent, record.referer, record.response_content_type), ("me", "there", "text/x"))
         self.assertEqual((record.response_content_length, record.request_type), (3, "proxy"))
         self.assertEqual(
             (record.get_instance_latency_ns, record.backend_response_latency_ns, record.handle_request_latency_ns),
             (0, 250000000, 250000000),
         )
-        self.assertAlmostEqual(record.request_time, WALL + 1000, places=3)
-        self.assertEqual(
-            (record.remote_addr, record.scheme, record.client_protocol), (b"127.0.0.1", b"http", "HTTP/1.1")
-        )
+        self.assertEqual(record.request_time, iso_time(WALL + 1000))
+        self.assertEqual((record.remote_addr, record.scheme, record.client_protocol), ("127.0.0.1", "http", "HTTP/1.1"))
         self.assertIsNone(record.waiter_error_class)
+
+    def test_theLogOfOneClientsRequests(self):
+        """What they have in common is written for each, and nothing else of the one before is."""
+        world = World()
+        client = world.client()
+        for request, answer, expected in (
+            (get(), ok(b"", b"Content-Type: a"), ("GET", 200, "a", None, None)),
+            (get(), ok(b"", b"Content-Type: b"), ("GET", 200, "b", None, None)),
+            (get(b"/", b"User-Agent: me"), ok(b"", b"Content-Type: b"), ("GET", 200, "b", "me", None)),
+            (
+                get(b"/", b"User-Agent: me"),
+                b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",
+                ("GET", 404, None, "me", None),
+            ),
+            (post(b"x"), ok(), ("POST", 200, None, None, None)),
+            (post(b"x"), b"nonsense\r\n\r\n", ("POST", 502, None, None, "InstanceFailed")),
+        ):
+            _, instance = world.ask(request, client)
+            instance.deliver(answer)
+            record = world.log.records[-1]
+            self.assertEqual(
+                (
+                    record.method,
+                    record.status,
+                    record.response_content_type,
+                    record.user_agent,
+                    record.waiter_error_class,
+                ),
+                expected,
+            )

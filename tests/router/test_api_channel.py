@@ -65,7 +65,7 @@ class ApiTests(SynchronousTestCase):
         self.assertEqual((world.metrics.router.api_requests, world.metrics.router.requests_total), (1, 1))
         self.assertEqual(world.catalogue.asked, [])
         (record,) = world.log.records
-        self.assertEqual((record.request_type, record.status, record.path), ("waiter-api", 200, b"/apps"))
+        self.assertEqual((record.request_type, record.status, record.path), ("waiter-api", 200, "/apps"))
 
     def test_theLogTellsWhoAskedFromWhereAndWhatWentWrong(self):
         """What the resources learned of the request is in its record."""
@@ -83,7 +83,7 @@ class ApiTests(SynchronousTestCase):
         world.client().deliver(own(b"/apps/x", b"Referer: http://localhost:9091/"))
         (record,) = world.log.records
         self.assertEqual(record.principal, "alice@EXAMPLE")
-        self.assertEqual(record.referer, b"http://localhost:9091/")
+        self.assertEqual(record.referer, "http://localhost:9091/")
         self.assertEqual(record.waiter_error_class, "ServiceNotFound")
 
     def test_waitersOwnResourcesLeaveTheirNotes(self):
@@ -267,9 +267,10 @@ class ApiTests(SynchronousTestCase):
         for given in ([b"x-cid: mine"], [], [b"x-cid: " + b"long" * 100]):
             client.deliver(own(b"/", *given))
             _status, headers, body = parse(client.take())
-            self.assertEqual(dict(headers)[b"x-cid"], world.log.records[-1].cid)
-            self.assertEqual(unchunk(body)[0], world.log.records[-1].cid)
-        self.assertEqual(world.log.records[0].cid, b"mine")
+            logged = world.log.records[-1].cid.encode()
+            self.assertEqual(dict(headers)[b"x-cid"], logged)
+            self.assertEqual(unchunk(body)[0], logged)
+        self.assertEqual(world.log.records[0].cid, "mine")
 
     def test_klein(self):
         """Klein applications work, Deferreds included."""

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.router.world import chunked, get, head, ok, post
 from waiter.errors import HeadTooLarge, MethodNotAllowed, WaiterError
+from waiter.router.first_lines import FirstLines
 from waiter.router.headers import read_request
 from waiter.router.known_heads import KnownHeads
 from waiter.router.limits import Limits
@@ -17,7 +18,7 @@ CHUNKED = head(b"PUT / HTTP/1.1", b"Host: app.example", b"Transfer-Encoding: chu
 def read(stream, *, segments=None):
     """The requests in a stream, and the most that came of one piece."""
     arrived = []
-    reader = RequestReader(Limits(), KnownHeads(), arrived.append)
+    reader = RequestReader(Limits(), FirstLines(), KnownHeads(), arrived.append)
     most = 0
     for segment in segments or [stream]:
         pending = segment
@@ -80,7 +81,7 @@ class PieceTests(SynchronousTestCase):
 class RepeatedTests(SynchronousTestCase):
     def reader(self, *requests):
         arrived = []
-        reader = RequestReader(Limits(), KnownHeads(), arrived.append)
+        reader = RequestReader(Limits(), FirstLines(), KnownHeads(), arrived.append)
         for request in requests:
             self.assertEqual(reader.feed(request), b"")
         return reader, arrived
@@ -153,8 +154,8 @@ class RepeatedTests(SynchronousTestCase):
 
     def test_severalAreRemembered(self):
         """Those seen before, too, whatever was in between, and on other connections."""
-        known_heads = KnownHeads()
-        first, second = (RequestReader(Limits(), known_heads, lambda request: None) for _ in range(2))
+        lines, known_heads = FirstLines(), KnownHeads()
+        first, second = (RequestReader(Limits(), lines, known_heads, lambda request: None) for _ in range(2))
         for request in (get(b"/", b"A: 1"), post(b"x"), get(b"/", b"B: 1")) * 2:
             first.feed(request)
         for reader in (first, second, first):
@@ -165,8 +166,8 @@ class RepeatedTests(SynchronousTestCase):
 
     def test_theLastRequest(self):
         """That a client sends no more is remembered, too."""
-        known_heads = KnownHeads()
-        first, second = (RequestReader(Limits(), known_heads, lambda request: None) for _ in range(2))
+        lines, known_heads = FirstLines(), KnownHeads()
+        first, second = (RequestReader(Limits(), lines, known_heads, lambda request: None) for _ in range(2))
         first.feed(get(b"/", b"Connection: close"))
         self.assertTrue(first.ended)
         self.assertIsNone(second.repeated(get(b"/", b"Connection: close")))
@@ -229,19 +230,3 @@ class KnownHeadsTests(SynchronousTestCase):
         self.keep(heads, b"y" * 4097)
         self.assertIsNotNone(heads.find(b"x" * 4096))
         self.assertIsNone(heads.find(b"y" * 4097))
-
-    def test_lines(self):
-        """What may stand before known headers; a bad line does not spoil the next one."""
-        heads = KnownHeads()
-        for line in (
-            b"FOO / HTTP/1.1",
-            b"CONNECT a:1 HTTP/1.1",
-            b"GET /a b HTTP/1.1",
-            b"GET /\n HTTP/1.1",
-            b"",
-            b"\nGET / HTTP/1.1",
-            b"\rGET / HTTP/1.1",
-            b"PRI * HTTP/2.0",
-        ):
-            self.assertFalse(heads.is_line(line), line)
-            self.assertTrue(heads.is_line(b"GET / HTTP/1.1"))

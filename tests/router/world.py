@@ -1,5 +1,6 @@
 """Clients, a router and instances in memory: everything real but the network, the clock and the catalogue."""
 
+import json
 from random import Random
 
 from twisted.internet.address import IPv4Address
@@ -187,12 +188,24 @@ class Instances:
         return self.wires[-1]
 
 
+class Record:
+    """A line of the request log; what is not in it is C{None}."""
+
+    def __init__(self, line):
+        self.members = json.loads(line)
+
+    def __getattr__(self, name):
+        return self.members.get(name.replace("_", "-"))
+
+
 class Log:
+    wanted = True
+
     def __init__(self):
         self.records = []
 
-    def write(self, record):
-        self.records.append(record)
+    def write(self, line):
+        self.records.append(Record(line))
 
 
 class Catalogue:

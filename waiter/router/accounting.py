@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from waiter.model.outcome import Outcome
 from waiter.telemetry.metrics import ServiceMetrics
-from waiter.telemetry.request_log import RequestRecord
+from waiter.telemetry.request_line import common_members, request_line
 
 if TYPE_CHECKING:
     from waiter.router.exchange import Exchange
@@ -33,66 +33,95 @@ def count_end(numbers: ServiceMetrics, exchange: "Exchange", outcome: Outcome, n
         numbers.generic_error += 1
 
 
-def log_entry(exchange: "Exchange", now: float, wall: float) -> RequestRecord:
+def log_line(exchange: "Exchange", now: float, wall: float) -> str:
     """
-    All that is known of a request.
+    All that is known of a request, as a line for the log.
 
     @param now: the clock's seconds.
     @param wall: the same moment in seconds since the epoch.
     """
     request = exchange.request
-    headers = request.headers
-    client = exchange.client
-    record = RequestRecord()
-    record.cid = exchange.cid
-    record.request_id = exchange.unique_id
-    record.request_type = "websocket" if request.tunnel else "proxy"
-    record.host = headers.host
-    record.method = request.method
-    record.path, _, query = request.target.partition(b"?")
-    if query:
-        record.query_string = query
-    forwarding = client.forwarding
-    record.scheme = forwarding.proto
-    record.remote_addr = forwarding.address
-    record.client_protocol = "HTTP/1.1" if headers.minor else "HTTP/1.0"
-    record.request_content_length = headers.content_length
-    record.request_content_type = headers.content_type
-    record.user_agent = headers.user_agent
-    record.referer = headers.referer
-    started_at = exchange.started_at
-    if started_at is None:
-        record.request_time = wall
-    else:
-        record.request_time = wall - (now - started_at)
-        record.handle_request_latency_ns = int((now - started_at) * 1e9)
-        if exchange.leased_at is not None:
-            record.get_instance_latency_ns = int((exchange.leased_at - started_at) * 1e9)
-    status = exchange.status
     answer = exchange.answer
-    if status == 101:
-        # What went through the tunnel.
-        record.request_content_length = request.arrived
-    else:
-        record.status = status
+    started_at = exchange.started_at
+    leased_at = exchange.leased_at
+    tunnelled = exchange.status == 101
+    path, _, query = request.target.partition(b"?")
+    response_length = None
     if answer is not None:
-        record.response_content_length = exchange.response_bytes if status == 101 else answer.content_length
-        record.response_content_type = answer.content_type
-        record.backend_response_latency_ns = int((exchange.answered_at - exchange.asked_at) * 1e9)
-        record.backend_protocol = "HTTP/1.1" if answer.minor else "HTTP/1.0"
-    if exchange.known:
-        descriptor = exchange.descriptor
-        record.service_id = descriptor.service.id
-        record.principal = descriptor.principal
-    if exchange.leased_at is not None:
-        instance = exchange.instance
-        record.instance_id = instance.id
-        record.instance_host = instance.host
-        record.instance_port = instance.port
-        record.instance_proto = instance.protocol
-    if exchange.tries > 1:
-        record.retries = exchange.tries - 1
-    error = exchange.error
-    if error is not None:
-        record.waiter_error_class = error.error_class or type(error).__name__
-    return record
+        response_length = exchange.response_bytes if tunnelled else answer.content_length
+    return request_line(
+        common=_common(exchange),
+        request_time=wall if started_at is None else wall - (now - started_at),
+        cid=exchange.cid,
+        request_id=exchange.unique_id,
+        path=path,
+        query_string=query or None,
+        response_content_length=response_length,
+        get_instance_latency_ns=_ns(started_at, leased_at),
+        backend_response_latency_ns=None if answer is None else _ns(exchange.asked_at, exchange.answered_at),
+        handle_request_latency_ns=_ns(started_at, now),
+        retries=exchange.tries - 1 if exchange.tries > 1 else None,
+    )
+
+
+def _ns(since: float | None, until: float | None) -> int | None:
+    return None if since is None or until is None else int((until - since) * 1e9)
+
+
+def _common(exchange: "Exchange") -> str:
+    """What was written last for this client, if it is the same, as mostly it is."""
+    headers = exchange.request.headers
+    answer = exchange.answer
+    client = exchange.client
+    key = (
+        headers,
+        exchange.request.method,
+        exchange.request.tunnel,
+        exchange.status,
+        exchange.descriptor if exchange.known else None,
+        exchange.instance if exchange.leased_at is not None else None,
+        answer and answer.content_type,
+        answer and answer.minor,
+        # Not the error: its traceback would keep all alive that was there.
+        exchange.error.__class__,
+    )
+    if key != client.logged:
+        client.logged = key
+        client.logged_members = _members(exchange)
+    return client.logged_members
+
+
+def _members(exchange: "Exchange") -> str:
+    request = exchange.request
+    headers = request.headers
+    forwarding = exchange.client.forwarding
+    answer = exchange.answer
+    descriptor = exchange.descriptor if exchange.known else None
+    instance = exchange.instance if exchange.leased_at is not None else None
+    return common_members(
+        request_type="websocket" if request.tunnel else "proxy",
+        method=request.method,
+        scheme=forwarding.proto,
+        host=headers.host,
+        client_protocol=_protocol(headers.minor),
+        remote_addr=forwarding.address,
+        user_agent=headers.user_agent,
+        referer=headers.referer,
+        # What went through a tunnel is its content.
+        request_content_length=request.arrived if exchange.status == 101 else headers.content_length,
+        request_content_type=headers.content_type,
+        principal=None if descriptor is None else descriptor.principal,
+        status=None if exchange.status == 101 else exchange.status,
+        response_content_type=None if answer is None else answer.content_type,
+        service_id=None if descriptor is None else descriptor.service.id,
+        instance_id=None if instance is None else instance.id,
+        instance_host=None if instance is None else instance.host,
+        instance_port=None if instance is None else instance.port,
+        instance_proto=None if instance is None else instance.protocol,
+        backend_protocol=None if answer is None else _protocol(answer.minor),
+        error=exchange.error,
+    )
+
+
+def _protocol(minor: int) -> str:
+    return "HTTP/1.1" if minor else "HTTP/1.0"

@@ -23,7 +23,7 @@ from waiter.router.own_answer import CONTINUE, error_answer, status_line
 from waiter.router.pace import Pace
 from waiter.router.reading import Reading
 from waiter.router.request import Request
-from waiter.telemetry.request_log import RequestRecord
+from waiter.telemetry.request_line import common_members, request_line
 
 if TYPE_CHECKING:
     from waiter.router.client_connection import ClientConnection
@@ -345,36 +345,41 @@ class ApiChannel:
         self.taking = False
         if self._producing:
             self._restore_producer()
-        self._client.parts.request_log.write(self._log_entry())
+        if self._client.parts.request_log.wanted:
+            self._client.parts.request_log.write(self._log_line())
 
-    def _log_entry(self) -> RequestRecord:
+    def _log_line(self) -> str:
         request = self.request
         headers = request.headers
         client = self._client
         secs = client.parts.clock.seconds() - self._started_at
-        record = RequestRecord()
-        record.cid = self._cid
-        record.request_id = self._unique_id
-        record.request_type = "waiter-api"
-        record.request_time = client.parts.wall() - secs
-        record.handle_request_latency_ns = int(secs * 1e9)
-        record.host = headers.host
-        record.method = request.method
-        record.path, _, query = request.target.partition(b"?")
-        record.query_string = query or None
-        record.scheme = client.forwarding.proto
-        record.remote_addr = client.forwarding.address
-        record.client_protocol = "HTTP/1.1" if headers.minor else "HTTP/1.0"
-        record.request_content_length = headers.content_length
-        record.request_content_type = headers.content_type
-        record.user_agent = headers.user_agent
-        record.referer = headers.referer
-        record.status = self._status
         error = self._error
+        principal = None
         if self._web is not None:
             known = noted(self._web)
-            record.principal = known.principal
+            principal = known.principal
             error = error or known.error
-        if error is not None:
-            record.waiter_error_class = error.error_class or type(error).__name__
-        return record
+        path, _, query = request.target.partition(b"?")
+        return request_line(
+            request_time=client.parts.wall() - secs,
+            cid=self._cid,
+            request_id=self._unique_id,
+            path=path,
+            query_string=query or None,
+            handle_request_latency_ns=int(secs * 1e9),
+            common=common_members(
+                request_type="waiter-api",
+                method=request.method,
+                scheme=client.forwarding.proto,
+                host=headers.host,
+                client_protocol="HTTP/1.1" if headers.minor else "HTTP/1.0",
+                remote_addr=client.forwarding.address,
+                user_agent=headers.user_agent,
+                referer=headers.referer,
+                request_content_length=headers.content_length,
+                request_content_type=headers.content_type,
+                principal=principal,
+                status=self._status,
+                error=error,
+            ),
+        )

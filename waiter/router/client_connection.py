@@ -47,6 +47,7 @@ class ClientConnection(Protocol):
     @ivar paused: nothing is read from the network.
     @ivar group: what the door calls those that this client belongs to.
     @ivar admitted: the headers that were let in last; those need not be looked at again.
+    @ivar logged: what the log had to say of the last request that others may share, and C{logged_members}, how it said it.
     @ivar touched: see L{IResponder}; holds for the connection while there is no responder.
     """
 
@@ -73,7 +74,7 @@ class ClientConnection(Protocol):
         # Nothing of a request is here.
         self._resting = True
         self._served = 0
-        self._reader = RequestReader(parts.limits, parts.known_heads, self._arrived)
+        self._reader = RequestReader(parts.limits, parts.first_lines, parts.known_heads, self._arrived)
         self._queue: deque[Request | WaiterError] = deque()
         # What was read and not fed to the reader: from _at on.
         self._pending = b""
@@ -92,6 +93,8 @@ class ClientConnection(Protocol):
         self.admitted: RequestHeaders | None = None
         self._told: tuple[RequestHeaders, Descriptor] | None = None
         self._told_lines = b""
+        self.logged: tuple[object, ...] = ()
+        self.logged_members = ""
 
     # What the transport calls.
 

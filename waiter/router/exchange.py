@@ -17,7 +17,7 @@ from waiter.model.outcome import Outcome
 from waiter.reservation.lease import Lease
 from waiter.reservation.refusals import shutting_down
 from waiter.reservation.reserver import InstanceReserver
-from waiter.router.accounting import count_end, log_entry
+from waiter.router.accounting import count_end, log_line
 from waiter.router.answers import Answer
 from waiter.router.attempt import Attempt
 from waiter.router.backend_connection import BackendConnection
@@ -249,7 +249,8 @@ class Exchange:
             count_end(self.numbers, self, outcome, now)
         elif self.error is not None:
             self._parts.metrics.router.refused_total += 1
-        self._parts.request_log.write(log_entry(self, now, self._parts.wall()))
+        if self._parts.request_log.wanted:
+            self._parts.request_log.write(log_line(self, now, self._parts.wall()))
 
     def _release(self, phase: Phase, outcome: Outcome) -> None:
         lease, self._lease = self._lease, None

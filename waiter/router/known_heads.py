@@ -1,15 +1,12 @@
 """What the headers of requests came to that were read before."""
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-
 from waiter.router.headers import RequestHeaders
 
 # Note [Known heads]
 #
 # Clients repeat their headers from request to request. The first time, a parser calls Python for each of them; the raw bytes
-# behind the request's line are then remembered together with what they mean. Where the same bytes come again they mean the
-# same, and only the line has to be checked. That is done by one parser for all connections, which calls no Python at all
-# and is only ever fed whole requests: the line, and no headers. Methods that would change what headers mean stop it.
+# behind the request's first line are then remembered together with what they mean. Where the same bytes come again they mean
+# the same, and only the line has to be read.
 
 _LONGEST = 4096
 _MOST_NOTED = 8192
@@ -31,7 +28,6 @@ class KnownHeads:
         self._young: dict[bytes, tuple[bytes, RequestHeaders]] = {}
         self._old: dict[bytes, tuple[bytes, RequestHeaders]] = {}
         self._noted: set[int] = set()
-        self._lines = HttpRequestParser(None)
 
     def find(self, block: bytes) -> tuple[bytes, RequestHeaders] | None:
         """The bytes, as they were remembered, and what they mean; C{None} if they are not known."""
@@ -58,15 +54,3 @@ class KnownHeads:
         if len(self._young) >= self._half:
             self._young, self._old = {}, self._young
         self._young[known[0]] = known
-
-    def is_line(self, line: bytes) -> bool:
-        """Whether this is the line of a request, without its end, that known headers can follow."""
-        if line[:1] <= b" " or line.startswith(b"PRI "):
-            # The parser passes over empty lines, and expects more after the beginning of HTTP/2.
-            return False
-        try:
-            self._lines.feed_data(line + b"\r\n\r\n")
-        except (HttpParserError, HttpParserUpgrade):
-            self._lines = HttpRequestParser(None)
-            return False
-        return True

@@ -13,6 +13,7 @@ from waiter.model.identity import Identity
 from waiter.reservation.manager import ReserverManager
 from waiter.router.backend import BackendPool
 from waiter.router.door import Door
+from waiter.router.first_lines import FirstLines
 from waiter.router.known_heads import KnownHeads
 from waiter.router.limits import Limits
 from waiter.router.retries import RetryBudgets
@@ -31,6 +32,7 @@ class RouterParts:
     @ivar door: how many clients there are.
     @ivar password: what proves to the instances of a service that Waiter asks; C{None} for nothing.
     @ivar draining: no new requests are wanted, and answers say so.
+    @ivar first_lines: of requests that clients have sent before.
     @ivar known_heads: headers that clients have sent before.
     @ivar product: Waiter's name in C{Via} and C{Server}.
     """
@@ -49,6 +51,7 @@ class RouterParts:
     own_hosts: frozenset[str]
     password: Callable[[str], str | None]
     draining: bool = False
+    first_lines: FirstLines = attrs.field(init=False, factory=FirstLines)
     known_heads: KnownHeads = attrs.field(init=False, factory=KnownHeads)
     product: bytes = attrs.field(init=False)
     retries: RetryBudgets = attrs.field(init=False)

@@ -12,6 +12,7 @@ from httptools import (
 
 from waiter.errors import BadRequest, HeadTooLarge, MethodNotAllowed, NotImplementedHere, WaiterError
 from waiter.router.fields import Field, fields_bytes
+from waiter.router.first_lines import NOT_HTTP, FirstLines
 from waiter.router.headers import RequestHeaders, origin_form, read_request
 from waiter.router.known_heads import KnownHeads
 from waiter.router.limits import Limits
@@ -20,13 +21,8 @@ from waiter.router.request import Request
 _PIECE = 4096
 _LARGE_PIECE = 65536
 _NO_BYTES = b"\0"
-_SPACE, _HASH = b" #"
 # The end of the piece is one of them.
 _AFTER_ZERO = (b"", b"0", b";", b"\r")
-# The parser knows these for the sake of other protocols.
-_NOT_HTTP = frozenset(
-    b"ANNOUNCE DESCRIBE FLUSH GET_PARAMETER PAUSE PLAY PRI RECORD REDIRECT SET_PARAMETER SETUP SOURCE TEARDOWN".split()
-)
 
 # Note [Small pieces]
 #
@@ -47,11 +43,14 @@ class RequestReader:
     @ivar ended: the client has said that the last request is its last; whatever comes is ignored.
     """
 
-    def __init__(self, limits: Limits, known_heads: KnownHeads, arrived: Callable[[Request], object]) -> None:
+    def __init__(
+        self, limits: Limits, first_lines: FirstLines, known_heads: KnownHeads, arrived: Callable[[Request], object]
+    ) -> None:
         """
         @param arrived: told each request when its head is there; it must not call back.
         """
         self._limits = limits
+        self._first_lines = first_lines
         self._known_heads = known_heads
         self._arrived = arrived
         # Made when it is needed.
@@ -95,20 +94,16 @@ class RequestReader:
         [Known heads]). Otherwise C{None}, and nothing has been read. To be called only between two requests.
         """
         end = data.find(b"\r\n")
-        if not data.startswith(b" HTTP/1.1", end - 9):
-            return None
         if len(data) - end != len(self._block) or not data.endswith(self._block):
             known = self._known_heads.find(data[end:])
             if known is None:
                 return None
             self._block, self._headers = known
-        if not self._known_heads.is_line(data[:end]):
+        line = self._first_lines.read(data[:end])
+        if line is None:
             # The other parser says what it is.
             return None
-        method, _, target = data[: end - 9].partition(b" ")
-        if target[:1] != b"/" or target[-1] == _SPACE or _HASH in target or (method != b"GET" and method in _NOT_HTTP):
-            # It takes more to read these, and to refuse some.
-            return None
+        method, target = line
         headers = self._headers
         self.ended = not headers.keep_alive
         return Request(method, target, headers, complete=True)
@@ -243,7 +238,7 @@ class RequestReader:
     # Inside.
 
     def _check(self, method: bytes, version: str) -> None:
-        if method in _NOT_HTTP:
+        if method in NOT_HTTP:
             raise NotImplementedHere(f"The method {method.decode()} is not supported.")
         if version not in {"1.0", "1.1"}:
             raise BadRequest(f"HTTP/{version} is not supported, only HTTP/1.1 and HTTP/1.0 are.")

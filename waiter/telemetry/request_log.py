@@ -1,4 +1,4 @@
-"""Keeps the records of requests and writes them in batches."""
+"""Keeps the lines of requests and writes them in batches."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,21 +11,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from waiter.telemetry.log_file import LogFile
-from waiter.telemetry.request_record import RecordEncoder, RequestRecord
-
-__all__ = ["RequestLog", "RequestRecord"]
 
 InThread = Callable[[Callable[[], object]], "Deferred[Any]"]
 
 
 class RequestLog(Service):
     """
-    A file with one line of JSON for every request.
+    A file with one line for every request.
 
-    Records are gathered and written some time later, by one write at a time; the file is created by the first. What
+    Lines are gathered and written some time later, by one write at a time; the file is created by the first. What
     cannot be written is lost and counted; that is logged when it begins and when it ends, and disturbs nothing else.
 
-    @ivar lost: how many records could not be written.
+    @ivar wanted: whether there is a log at all.
+    @ivar lost: how many lines could not be written.
     """
 
     _log = Logger()
@@ -46,9 +44,9 @@ class RequestLog(Service):
         @param path: C{None} for no log.
         @param in_thread: calls a function where waiting for a disk holds nobody up, such as C{deferToThreadPool} bound to
             the reactor and its pool; by default it is called right away.
-        @param interval_secs: how long a record waits at most before it is written.
-        @param batch: how many records are encoded at a time.
-        @param max_waiting_bytes: how much may wait for a slow disk before records are lost.
+        @param interval_secs: how long a line waits at most before it is written.
+        @param batch: how many lines wait at most.
+        @param max_waiting_bytes: how much may wait for a slow disk before lines are lost.
         @param max_bytes: the size from which on a new file is begun.
         @param keep: how many older files are kept.
         """
@@ -60,25 +58,25 @@ class RequestLog(Service):
         self._batch = batch
         self._max_waiting_bytes = max_waiting_bytes
         self._file = None if path is None else LogFile(path, max_bytes=max_bytes, keep=keep)
-        self._encode = RecordEncoder()
-        self._records: list[RequestRecord] = []
+        self.wanted = self._file is not None
+        self._lines: list[str] = []
         self._chunks: list[bytes] = []
         self._chunks_bytes = 0
-        self._chunks_records = 0
+        self._chunks_lines = 0
         self._timer: IDelayedCall | None = None
         self._writing: Deferred[object] | None = None
         self._failing = False
 
-    def write(self, record: RequestRecord) -> None:
+    def write(self, line: str) -> None:
         """
-        Take one record, which must not change any more. Records may come before C{startService}, and in C{stopService}
-        until its Deferred fires.
+        Take one line, its end included, in ASCII. Lines may come before C{startService}, and in C{stopService} until its
+        Deferred fires.
         """
-        if self._file is None:
+        if not self.wanted:
             return
-        records = self._records
-        records.append(record)
-        if len(records) >= self._batch:
+        lines = self._lines
+        lines.append(line)
+        if len(lines) >= self._batch:
             self._flush()
         elif self._timer is None:
             self._timer = self._clock.callLater(self._interval_secs, self._due)
@@ -116,14 +114,14 @@ class RequestLog(Service):
         self._flush()
 
     def _flush(self) -> None:
-        records, self._records = self._records, []
+        lines, self._lines = self._lines, []
         if self._chunks_bytes >= self._max_waiting_bytes:
-            self._lose(len(records), "the disk does not keep up")
-        elif records:
-            chunk = "".join(map(self._encode, records)).encode("ascii")
+            self._lose(len(lines), "the disk does not keep up")
+        elif lines:
+            chunk = "".join(lines).encode("ascii")
             self._chunks.append(chunk)
             self._chunks_bytes += len(chunk)
-            self._chunks_records += len(records)
+            self._chunks_lines += len(lines)
         if self._writing is None:
             self._write_chunks()
 
@@ -131,24 +129,24 @@ class RequestLog(Service):
         if self._file is None or not self._chunks:
             return
         data = b"".join(self._chunks)
-        records = self._chunks_records
+        lines = self._chunks_lines
         self._chunks = []
-        self._chunks_bytes = self._chunks_records = 0
+        self._chunks_bytes = self._chunks_lines = 0
         file = self._file
         self._writing = writing = self._in_thread(lambda: file.append(data))
-        writing.addCallbacks(self._written, self._not_written, errbackArgs=(records,))
+        writing.addCallbacks(self._written, self._not_written, errbackArgs=(lines,))
         writing.addBoth(self._ended)
 
     def _written(self, _: object) -> None:
         if self._failing:
             self._failing = False
-            self._log.info("The request log is written again; {lost} records were lost so far", lost=self.lost)
+            self._log.info("The request log is written again; {lost} lines were lost so far", lost=self.lost)
 
-    def _not_written(self, failure: Failure, records: int) -> None:
-        self._lose(records, failure.getErrorMessage())
+    def _not_written(self, failure: Failure, lines: int) -> None:
+        self._lose(lines, failure.getErrorMessage())
 
-    def _lose(self, records: int, reason: str) -> None:
-        self.lost += records
+    def _lose(self, lines: int, reason: str) -> None:
+        self.lost += lines
         if not self._failing:
             self._failing = True
             self._log.error("The request log cannot be written: {reason}", reason=reason)

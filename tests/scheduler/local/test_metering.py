@@ -15,7 +15,7 @@ MIB = 1024 * 1024
 # Serves, and takes 150 MiB in a part of itself as soon as it is asked for /more.
 _TAKE = """
 def take(mib=150):
-    taken.append(bytearray(os.urandom(1024) * 1024 * mib))
+    taken.append(os.urandom(1024) * 1024 * mib)
 taken = []
 def serve_until_asked(s):
     asked = []

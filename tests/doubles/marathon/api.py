@@ -8,6 +8,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from tests.doubles.marathon.checks import iso
 from tests.doubles.marathon.definition import completed, problems
 from tests.doubles.marathon.faults import KEPT, Faults
 from tests.doubles.marathon.shapes import (
@@ -206,7 +207,8 @@ class API:
         wanted = {each.decode() for each in request.args.get(b"event_type", ())}
         request.setHeader("Content-Type", "text/event-stream")
         request.write(b"")
-        _send(request, "event_stream_attached", {"eventType": "event_stream_attached"})
+        attached = {"eventType": "event_stream_attached", "remoteAddress": "127.0.0.1", "timestamp": iso()}
+        _send(request, "event_stream_attached", attached)
 
         def heard(kind, event):
             if not wanted or kind in wanted:

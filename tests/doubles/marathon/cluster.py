@@ -213,8 +213,14 @@ class Cluster:
         )
         self.deployments[deployment.id] = deployment
         self._dirty = True
-        self.emit("deployment_info", plan={"id": deployment.id, "version": deployment.version})
+        self._announce(deployment)
         return deployment
+
+    def _announce(self, deployment):
+        group = {"id": "/", "apps": [], "dependencies": [], "groups": [], "pods": [], "version": deployment.version}
+        step = {"actions": [{"action": deployment.action, "app": deployment.app_id}]}
+        plan = {"id": deployment.id, "version": deployment.version, "original": group, "target": group, "steps": [step]}
+        self.emit("deployment_info", plan=plan, currentStep=step)
 
     def _kill(self, task_ids):
         self._doomed |= task_ids
@@ -330,7 +336,8 @@ class Cluster:
         """Its checks say that it is well."""
         app.delay_secs = 0.0
         self._dirty = True
-        self.emit("health_status_changed_event", appId=app.id, taskId=task.id, version=task.version, alive=True)
+        ids = {"appId": app.id, "taskId": task.id, "instanceId": task.id}
+        self.emit("health_status_changed_event", **ids, version=task.version, alive=True)
 
     def unhealthy(self, app, task, cause):
         """Its checks say that it is not, too often."""

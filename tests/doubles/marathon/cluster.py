@@ -10,7 +10,7 @@ import attrs
 from twisted.internet.task import LoopingCall
 
 from tests.doubles.marathon.checks import HealthChecks, iso
-from tests.doubles.marathon.tasks import Launcher, Task
+from tests.doubles.marathon.tasks import Launcher, Task, processes_below
 
 TICK_SECS = 0.02
 KEPT_VERSIONS = 25
@@ -110,7 +110,10 @@ class Cluster:
         for task in tasks:
             self.launcher.force(task)
         give_up_at = time.monotonic() + 10
-        while any(self.launcher.ended(task) is None for task in tasks) and time.monotonic() < give_up_at:
+        while time.monotonic() < give_up_at:
+            # A process that has been killed is there for another moment.
+            if all(self.launcher.ended(task) is not None for task in tasks) and not processes_below(self._directory):
+                break
             time.sleep(0.01)
         self._file.unlink(missing_ok=True)
         return self._checks.stop()

@@ -51,6 +51,8 @@ PURE = (
     "router.retries",
     "catalog.headers",
     "catalog.service_id",
+    "catalog.token_index",
+    "catalog.token_records",
     "catalog.admission",
     "scheduler.local.footprint",
     "scheduler.local.limits",

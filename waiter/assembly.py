@@ -26,6 +26,7 @@ from waiter.catalog.resolver import Resolver
 from waiter.catalog.services import ServiceCatalog
 from waiter.catalog.sqlite import SQLiteStore
 from waiter.catalog.timeouts import Timeouts
+from waiter.catalog.tokens import TokenCatalog
 from waiter.catalog.validation import Constraints
 from waiter.discovery.aggregator import Aggregator
 from waiter.discovery.collectors import RouterCollector, ServiceCollector
@@ -160,6 +161,8 @@ def assemble(
             keep_unused_secs=settings.catalog.keep_unused_days * 86400,
             wall=wall,
         )
+
+    tokens = TokenCatalog(reactor, store)
 
     trust = _trust(settings.backend_tls)
     probe = HealthProbe(reactor, timeout_secs=settings.scheduler.health_check_timeout_ms / 1000, trust=trust)
@@ -371,6 +374,7 @@ def assemble(
         *(() if fleet is None else (fleet.client,)),
         store,
         services,
+        tokens,
         scheduler,
         reservers,
         router_collector,

@@ -19,6 +19,7 @@ from waiter.model.service import Service, ServiceInstances, ServiceRecord
 from waiter.scheduler.health import HealthResult
 from waiter.scheduler.interface import IScheduler, SchedulerUnavailable
 from waiter.support.periodic import Periodic
+from waiter.support.turns import in_turns
 
 __all__ = ["CollectedService", "Probe", "RouterCollector", "SchedulerBatch", "ServiceCollector"]
 
@@ -146,7 +147,7 @@ class ServiceCollector(_Collector):
         now = self._clock.seconds()
         services: dict[str, CollectedService] = {}
         sightings: dict[str, Sightings] = {}
-        for record, instances in checked.items():
+        async for record, instances in in_turns(self._clock, checked.items()):
             services[record.id], seen = sort_out(
                 record,
                 instances,

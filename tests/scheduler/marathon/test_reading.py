@@ -4,11 +4,8 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from waiter.scheduler.marathon.client import SLICE_SECS, spread
 from waiter.scheduler.marathon.reading import apps
 
 VALUES = st.recursive(
@@ -46,51 +43,3 @@ class ReadingTests(SynchronousTestCase):
         found = list(apps(text))
         self.assertGreater(found.count(None), 10)
         self.assertEqual(len(found[-1]["tasks"]), 1000)
-
-
-class SpreadTests(SynchronousTestCase):
-    def test_othersHaveTheirTurnInBetween(self):
-        clock = Clock()
-        seen = []
-
-        def items():
-            for number in range(4):
-                # As if reading it took that long.
-                clock.rightNow += SLICE_SECS * 0.6
-                yield number
-
-        note = seen.append
-
-        async def read_all():
-            async for item in spread(clock, items()):
-                note(item)
-
-        reading = Deferred.fromCoroutine(read_all())
-        self.assertEqual(seen, [0, 1])
-        self.assertNoResult(reading)
-        clock.advance(0)
-        self.successResultOf(reading)
-        self.assertEqual(seen, [0, 1, 2, 3])
-
-    def test_cancellingItEndsIt(self):
-        clock = Clock()
-        seen = []
-
-        def items():
-            while True:
-                clock.rightNow += SLICE_SECS
-                yield len(seen)
-
-        note = seen.append
-
-        async def read_all():
-            async for item in spread(clock, items()):
-                note(item)
-
-        reading = Deferred.fromCoroutine(read_all())
-        reading.cancel()
-        self.failureResultOf(reading)
-        count = len(seen)
-        clock.advance(1)
-        self.assertEqual(len(seen), count)
-        self.assertEqual(clock.getDelayedCalls(), [])

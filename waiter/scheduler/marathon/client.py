@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -11,8 +11,7 @@ import treq.client
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.web.client import Agent, HTTPConnectionPool, RequestTransmissionFailed, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IPolicyForHTTPS, IResponse
@@ -25,10 +24,9 @@ from waiter.scheduler.marathon.pool import quiet_pool
 from waiter.scheduler.marathon.reading import apps
 from waiter.scheduler.marathon.translation import words
 from waiter.support.trust import Trust
+from waiter.support.turns import in_turns
 from waiter.version import __version__
 
-#: How long the reactor is kept from other things at a time while a large answer is read.
-SLICE_SECS = 0.005
 #: More than any cluster's answer; keeps a server that sends for ever from filling the memory.
 MOST_BYTES = 512 * 1024 * 1024
 _MOST_REDIRECTS = 3
@@ -140,7 +138,7 @@ class MarathonClient:
         query = "embed=apps.lastTaskFailure&embed=apps.tasks"
         text = await self._limited(self._text("GET", f"/v2/apps?{query}"), self._patience.listing)
         try:
-            async for app in spread(self._reactor, apps(text)):
+            async for app in in_turns(self._reactor, apps(text)):
                 if app is not None:
                     yield app
         except ValueError as error:
@@ -320,16 +318,6 @@ class MarathonClient:
             self._pool = pool
         options = {} if self._policy is None else {"contextFactory": self._policy}
         return Agent(self._reactor, connectTimeout=self._patience.connect, pool=pool, **options)
-
-
-async def spread(clock: IReactorTime, items: Iterator[Any]) -> AsyncIterator[Any]:
-    """Iterate, and let others have their turn every L{SLICE_SECS}."""
-    began = clock.seconds()
-    for item in items:
-        yield item
-        if clock.seconds() - began > SLICE_SECS:
-            await deferLater(clock, 0)
-            began = clock.seconds()
 
 
 def _basic(username: str, password: str) -> str:

@@ -43,6 +43,7 @@ from waiter.scheduler.marathon.validation import check_may_run
 from waiter.support.background import Background
 from waiter.support.periodic import Periodic
 from waiter.support.topic import Topic
+from waiter.support.turns import next_turn
 
 #: How long a list waits for the last output of those that failed.
 _LAST_WORDS_SECS = 0.5
@@ -276,7 +277,11 @@ class MarathonScheduler(TwistedService):
         for failure in self._seen.listed(apps, began=began):
             self._explain(failure)
         await self._last_words()
-        return self._seen.view()
+        # With thousands of services each of these takes some milliseconds.
+        await next_turn(self._reactor)
+        view = self._seen.view()
+        await next_turn(self._reactor)
+        return view
 
     async def _listed(self) -> dict[str, App]:
         """All apps that are services."""

@@ -27,7 +27,7 @@ from waiter.catalog.services import ServiceCatalog
 from waiter.catalog.sqlite import SQLiteStore
 from waiter.catalog.timeouts import Timeouts
 from waiter.catalog.tokens import TokenCatalog
-from waiter.catalog.validation import Constraints
+from waiter.catalog_assembly import make_rules
 from waiter.discovery.aggregator import Aggregator
 from waiter.discovery.collectors import RouterCollector, ServiceCollector
 from waiter.discovery.routers import StaticRouterDirectory
@@ -150,17 +150,13 @@ def assemble(
     store: SQLiteStore | ZooKeeperStore = SQLiteStore(reactor, state_directory.database)
     if fleet is not None and settings.store.kind == "zookeeper":
         store = fleet.store
-    with meaning("defaults"):
-        services = ServiceCatalog(
-            store,
-            prefix=settings.cluster.service_prefix,
-            defaults=settings.defaults,
-            constraints=Constraints(
-                cmd_length=settings.constraints.cmd_length, cpus=settings.constraints.cpus, mem=settings.constraints.mem
-            ),
-            keep_unused_secs=settings.catalog.keep_unused_days * 86400,
-            wall=wall,
-        )
+    services = ServiceCatalog(
+        store,
+        prefix=settings.cluster.service_prefix,
+        rules=make_rules(settings),
+        keep_unused_secs=settings.catalog.keep_unused_days * 86400,
+        wall=wall,
+    )
 
     tokens = TokenCatalog(reactor, store)
 

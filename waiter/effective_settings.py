@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from waiter.model.description import ServiceDescription, outside_name
+from waiter.catalog.effective import BUILT_IN
 from waiter.model.identity import Identity
 from waiter.settings import Settings
 
@@ -51,8 +51,9 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
         "kv-config": {"kind": settings.store.kind},
         "listen-config": settings.listen.model_dump(by_alias=True, mode="json"),
         "messages": MESSAGES,
+        "metric-group-mappings": [list(mapping) for mapping in settings.metric_groups],
         "port": identity.port,
-        "profile-config": {},
+        "profile-config": {name: {"defaults": profile.defaults} for name, profile in settings.profiles.items()},
         "request-log": settings.request_log.model_dump(by_alias=True, mode="json"),
         "router-syncer": {"interval-ms": settings.discovery.router_interval_ms},
         "scaling": {
@@ -67,7 +68,7 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
             "cpus": {"max": settings.constraints.cpus},
             "mem": {"max": settings.constraints.mem},
         },
-        "service-description-defaults": {**_product_defaults(), **settings.defaults},
+        "service-description-defaults": {**BUILT_IN, **settings.defaults},
         "started-at": started_at,
         "state-dir": str(settings.state_path),
         "statsd": "disabled",
@@ -96,13 +97,3 @@ def _scheduler_config(settings: Settings) -> dict[str, Any]:
             "url": list(given.urls),
         },
     }
-
-
-def _product_defaults() -> dict[str, Any]:
-    defaults = {}
-    for name, field in ServiceDescription.model_fields.items():
-        if not field.is_required():
-            default = field.get_default(call_default_factory=True)
-            if default is not None:
-                defaults[outside_name(name)] = default
-    return defaults

@@ -381,6 +381,14 @@ class CatalogSettings(Section):
     )
 
 
+class ProfileSettings(Section):
+    """What a profile stands for."""
+
+    defaults: dict[str, Any] = Field(
+        default_factory=dict, description="Service parameters, and metadata of tokens, for those that name the profile."
+    )
+
+
 class RequestLogSettings(Section):
     """One JSON line per request."""
 
@@ -409,6 +417,16 @@ class Settings(Section):
     catalog: CatalogSettings = CatalogSettings()
     defaults: dict[str, Any] = Field(
         default_factory=dict, description="Service parameters for descriptions that do not give them."
+    )
+    profiles: dict[str, ProfileSettings] = Field(
+        default_factory=dict,
+        description="Defaults under a name, which descriptions and tokens take by profile: a table "
+        "profiles.<name>.defaults each.",
+    )
+    metric_groups: tuple[tuple[str, str], ...] = Field(
+        default=(),
+        description="Pairs of a regular expression and a word. A service whose whole name matches is in that metric group, "
+        "unless it says another itself; the first that matches counts, and without any it is other.",
     )
     request_log: RequestLogSettings = RequestLogSettings()
     state_dir: str | None = Field(default=None, description="Where Waiter keeps its state.")

@@ -9,6 +9,7 @@ from waiter.catalog.hosts import own_hosts
 from waiter.catalog.memory import MemoryStore
 from waiter.catalog.resolver import Resolver, Timeouts, user_of
 from waiter.catalog.services import ServiceCatalog
+from waiter.catalog.validation import make_rules
 from waiter.errors import (
     BadRequest,
     NotFound,
@@ -41,8 +42,8 @@ class Services:
         self.described += 1
         return self._catalog.describe(core)
 
-    def default(self, parameter):
-        return self._catalog.default(parameter)
+    def default(self, parameter, profile=None):
+        return self._catalog.default(parameter, profile)
 
     def remember(self, service):
         return self._catalog.remember(service)
@@ -114,7 +115,7 @@ class ServiceTests(ResolverTestCase):
 
     def test_theDefaultsMayAllowParams(self):
         """Unless the request itself says which are allowed."""
-        catalog = ServiceCatalog(self.store, defaults={"allowed-params": ["SIZE"]})
+        catalog = ServiceCatalog(self.store, rules=make_rules(defaults={"allowed-params": ["SIZE"]}))
         self.successResultOf(catalog.startService())
         self.services = Services(catalog)
         self.resolver = self.made()

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from waiter.catalog.rules import Rules
 from waiter.catalog.service_id import service_id
-from waiter.catalog.validation import Constraints, describe
+from waiter.catalog.validation import describe, make_rules
 
 REQUIRED = {
     "cmd": "python3 -m http.server $PORT0",
@@ -39,7 +40,7 @@ GOLDEN = [
 
 def id_of(**more):
     given = REQUIRED | {name.replace("_", "-"): value for name, value in more.items()}
-    core, _ = describe(given, defaults={}, constraints=Constraints())
+    core, _ = describe(given, Rules())
     return service_id(core)
 
 
@@ -98,8 +99,8 @@ class MeaningTests(SynchronousTestCase):
         self.assertEqual(len(ids), 4)
 
     def test_defaultsOfTheInstallationDoNotMatter(self):
-        one, _ = describe(REQUIRED, defaults={}, constraints=Constraints())
-        other, _ = describe(REQUIRED, defaults={"ports": 3, "env": {"A": "1"}}, constraints=Constraints())
+        one, _ = describe(REQUIRED, Rules())
+        other, _ = describe(REQUIRED, make_rules(defaults={"ports": 3, "env": {"A": "1"}}))
         self.assertEqual(service_id(one), service_id(other))
 
     @given(
@@ -117,8 +118,8 @@ class MeaningTests(SynchronousTestCase):
         )
     )
     def test_describingACoreAgainGivesTheSameIdWithoutADot(self, more):
-        core, description = describe(REQUIRED | more, defaults={}, constraints=Constraints())
-        again, same = describe(core, defaults={}, constraints=Constraints())
+        core, description = describe(REQUIRED | more, Rules())
+        again, same = describe(core, Rules())
         self.assertEqual((again, same), (core, description))
         self.assertEqual(service_id(again), service_id(core))
         self.assertNotIn(".", service_id(core))

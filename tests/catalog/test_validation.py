@@ -4,18 +4,26 @@ import json
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from waiter.catalog.validation import IMPROPER, Constraints, coerced_defaults, describe
-from waiter.errors import ServiceMisconfigured
+from waiter.catalog.rules import Constraints, Rules
+from waiter.catalog.validation import (
+    IMPROPER,
+    check_overrides,
+    check_token_parameters,
+    describe,
+    make_rules,
+    missing_parameters,
+)
+from waiter.errors import BadRequest, ServiceMisconfigured
 
 GIVEN = {"cmd": "run", "cpus": 1, "mem": 64, "run-as-user": "alice", "version": "v1"}
 
 
-def described(given=None, *, defaults=None, constraints=None, **more):
+def described(given=None, *, rules=None, defaults=None, constraints=None, profiles=None, **more):
     parameters = {
         **(GIVEN if given is None else given),
         **{name.replace("_", "-"): value for name, value in more.items()},
     }
-    return describe(parameters, defaults=defaults or {}, constraints=constraints or Constraints())
+    return describe(parameters, rules or make_rules(defaults=defaults, constraints=constraints, profiles=profiles))
 
 
 class ErrorTests(SynchronousTestCase):
@@ -61,7 +69,7 @@ class ErrorTests(SynchronousTestCase):
                 301,
                 "termination-grace-period-secs must be an integer in the range [0, 300].",
             ),
-            ("profile", "fast", "Unsupported profile: fast, there are no supported profiles."),
+            ("profile", "fast", "Unsupported profile: fast, there are no supported profiles"),
         ]:
             self.assertEqual(self.lines({**GIVEN, name: value}), [words])
             self.assertEqual(self.error.details["issue"], {name: words})
@@ -87,7 +95,7 @@ class ErrorTests(SynchronousTestCase):
             self.assertEqual(list(self.error.details["issue"]), [name])
 
     def test_whatIsNotSupportedIsNamed(self):
-        for name in ("image", "scheduler", "liveness-check-url", "liveness-check-port-index"):
+        for name in ("image", "scheduler"):
             [line] = self.lines({**GIVEN, name: "x"})
             self.assertTrue(line.startswith(f"{name} is not supported: "), line)
         [line] = self.lines(cmd_type="docker")
@@ -148,7 +156,7 @@ class ConstraintTests(SynchronousTestCase):
             self.assertEqual(set(issue), {"cpus"})
 
     def test_defaultsAreConstrainedToo(self):
-        self.assertRaises(ValueError, coerced_defaults, {"mem": 10**6}, Constraints())
+        self.assertRaises(ValueError, make_rules, defaults={"mem": 10**6})
 
 
 class CoreTests(SynchronousTestCase):
@@ -202,10 +210,178 @@ class DefaultsTests(SynchronousTestCase):
 
     def test_theyAreCheckedByThemselves(self):
         self.assertEqual(
-            coerced_defaults({"ports": 3.0, "metadata": {"A": "b"}}, Constraints()),
+            make_rules(defaults={"ports": 3.0, "metadata": {"A": "b"}}).defaults,
             {"ports": 3, "metadata": {"a": "b"}},
         )
-        self.assertEqual(coerced_defaults({}, Constraints()), {})
+        self.assertEqual(make_rules(), Rules())
         for wrong in ({"ports": 99}, {"port": 1}, {"min-instances": 10, "max-instances": 5}, {"env": {"HOME": "/"}}):
-            error = self.assertRaises(ValueError, coerced_defaults, wrong, Constraints())
+            error = self.assertRaises(ValueError, make_rules, defaults=wrong)
             self.assertIn("defaults for services", str(error))
+
+
+class OrderTests(SynchronousTestCase):
+    """Wrong values come first, then limits, then what does not go together; each in an order that does not change."""
+
+    def test_whatDoesNotGoTogetherIsSaidInOrder(self):
+        error = self.assertRaises(
+            ServiceMisconfigured,
+            described,
+            min_instances=10,
+            max_instances=5,
+            authentication="disabled",
+            health_check_authentication="standard",
+            liveness_check_authentication="standard",
+            liveness_check_port_index=0,
+            liveness_check_proto="https",
+            health_check_port_index=3,
+            namespace="bob",
+            profile="fast",
+            cpus=33,
+        )
+        self.assertEqual(
+            error.message.splitlines(),
+            [
+                IMPROPER,
+                "The following fields exceed their allowed limits: cpus is 33 but the max allowed is 32",
+                "min-instances (10) must be less than or equal to max-instances (5)",
+                "The health check authentication (standard) cannot be enabled when authentication (disabled) is disabled",
+                "The liveness check authentication (standard) cannot be enabled when authentication (disabled) is disabled",
+                "The health check port index (3) must be smaller than ports (1)",
+                "The backend-proto (http) and liveness check proto (https) must match when liveness-check-port-index is zero",
+                "Service namespace must either be omitted or match the run-as-user.",
+                "Unsupported profile: fast, there are no supported profiles",
+            ],
+        )
+
+    def test_wrongValuesComeBeforeLimitsAndTheKindOfCommandAfterThem(self):
+        error = self.assertRaises(ServiceMisconfigured, described, ports=0, cpus=33, cmd_type="docker")
+        first, second, third = error.message.splitlines()[1:]
+        self.assertEqual(first, "ports must be an integer in the range [1, 10].")
+        self.assertIn("exceed", second)
+        self.assertIn("Command type docker is not supported", third)
+
+
+class ProfileTests(SynchronousTestCase):
+    def test_aProfileStandsBetweenDefaultsAndWhatIsGiven(self):
+        core, description = described(
+            defaults={"ports": 2, "scale-factor": 0.5, "env": {"A": "default", "B": "default", "C": "default"}},
+            profiles={"fast": {"ports": 3, "concurrency-level": 7, "env": {"B": "profile", "C": "profile"}}},
+            profile="fast",
+            concurrency_level=8,
+            env={"C": "given"},
+        )
+        self.assertEqual((description.ports, description.scale_factor, description.concurrency_level), (3, 0.5, 8))
+        self.assertEqual(description.env, {"A": "default", "B": "profile", "C": "given"})
+        self.assertEqual(core["profile"], "fast")
+        self.assertEqual(core["env"], {"C": "given"})
+
+    def test_itMayStandForRequiredParameters(self):
+        _, description = described(
+            {"run-as-user": "alice", "profile": "echo"},
+            profiles={"echo": {"cmd": "echo", "cpus": 1, "mem": 8, "version": "v"}},
+        )
+        self.assertEqual(description.cmd, "echo")
+
+    def test_theKnownOnesAreNamed(self):
+        for wrong in ("slow", "", "\ud800"):
+            error = self.assertRaises(ServiceMisconfigured, described, profiles={"b": {}, "a": {}}, profile=wrong)
+            error.message.encode()
+        error = self.assertRaises(ServiceMisconfigured, described, profiles={"b": {}, "a": {}}, profile="slow")
+        self.assertIn("Unsupported profile: slow, supported profile(s) are a, b", error.message)
+        self.assertRaises(ServiceMisconfigured, described, profile=["a"])
+
+    def test_theyAreCheckedBeforeAnybodyAsks(self):
+        for wrong in ({"ports": 99}, {"colour": "red"}, {"profile": "b"}, {"cpus": 33}):
+            error = self.assertRaises(ValueError, make_rules, profiles={"a": wrong})
+            self.assertIn("'a'", str(error))
+        self.assertRaises(ValueError, make_rules, defaults={"max-instances": 3}, profiles={"a": {"min-instances": 4}})
+
+    def test_theyMayHoldMetadataOfTokens(self):
+        values = {"ports": 2.0, "stale-timeout-mins": 5}
+        profile = make_rules(profiles={"a": values}, token_metadata=frozenset({"stale-timeout-mins"})).profiles["a"]
+        self.assertEqual((profile.parameters, profile.metadata), ({"ports": 2}, {"stale-timeout-mins": 5}))
+        self.assertEqual(profile.defaults, values)
+
+
+class MetricGroupTests(SynchronousTestCase):
+    def group(self, **more):
+        mappings = [("web-.*", "web"), (".*-2", "second")]
+        return described(rules=make_rules(metric_groups=mappings), **more)[1].metric_group
+
+    def test_theFirstMappingThatMatchesTheWholeNameCounts(self):
+        self.assertEqual(self.group(name="web-2"), "web")
+        self.assertEqual(self.group(name="db-2"), "second")
+        self.assertEqual(self.group(name="my-web-1"), "other")
+        self.assertEqual(self.group(), "other")
+
+    def test_whatIsGivenCountsMore(self):
+        self.assertEqual(self.group(name="web-2", metric_group="mine"), "mine")
+
+    def test_mappingsThatCannotBeAreRefused(self):
+        self.assertRaises(ValueError, make_rules, metric_groups=[("(", "web")])
+        self.assertRaises(ValueError, make_rules, metric_groups=[("web", "W e b")])
+
+
+class LivenessTests(SynchronousTestCase):
+    def test_itIsTheHealthCheckWhereNothingElseIsSaid(self):
+        _, description = described(
+            health_check_url="/up", health_check_interval_secs=20, liveness_check_interval_secs=30
+        )
+        self.assertEqual(description.liveness_check_url, "/up")
+        self.assertEqual(description.liveness_check_interval_secs, 30)
+        self.assertEqual(description.liveness_check_max_consecutive_failures, 5)
+        self.assertIsNone(description.liveness_check_proto)
+
+    def test_itHasItsWords(self):
+        error = self.assertRaises(ServiceMisconfigured, described, liveness_check_port_index=10)
+        self.assertIn("liveness-check-port-index must be an integer in the range [0, 9].", error.message)
+
+
+class TokenTests(SynchronousTestCase):
+    def test_whatATokenLeavesOutIsNotMissed(self):
+        self.assertEqual(check_token_parameters({}, Rules()), {})
+        self.assertEqual(check_token_parameters({"cpus": 1.0, "mem": None}, Rules()), {"cpus": 1})
+
+    def test_metadataIsPassedOver(self):
+        self.assertEqual(check_token_parameters({"owner": "alice", "cmd": "run"}, Rules()), {"cmd": "run"})
+
+    def test_whatIsThereMustHold(self):
+        for wrong in (
+            {"cpus": 0},
+            {"cpus": 33},
+            {"image": "x"},
+            {"profile": "x"},
+            {"min-instances": 3, "max-instances": 2},
+            {"namespace": "alice"},
+            {"namespace": "alice", "run-as-user": "bob"},
+        ):
+            self.assertRaises(ServiceMisconfigured, check_token_parameters, wrong, Rules())
+
+    def test_whoAsksMayBeTheUserAndTheNamespace(self):
+        for given in ({"run-as-user": "*"}, {"namespace": "*"}, {"run-as-user": "*", "namespace": "*"}):
+            self.assertEqual(check_token_parameters(given, Rules()), given)
+
+    def test_whatAProfileSuppliesIsNotMissing(self):
+        rules = make_rules(profiles={"a": {"cpus": 1, "mem": 2}}, defaults={"version": "v"})
+        self.assertEqual(missing_parameters({}, rules), ("cmd", "cpus", "mem", "run-as-user"))
+        self.assertEqual(missing_parameters({"profile": "a", "run-as-user": "*"}, rules), ("cmd",))
+        self.assertEqual(missing_parameters({"profile": "unknown", "cmd": "x"}, rules), ("cpus", "mem", "run-as-user"))
+
+
+class OverrideTests(SynchronousTestCase):
+    def test_theyHoldInsteadOfWhatWasGivenAndLeaveTheCoreAlone(self):
+        core, description = describe(
+            {**GIVEN, "scale-factor": 0.5}, Rules(), overrides={"scale-factor": 1, "pin": True}
+        )
+        self.assertEqual((description.scale_factor, description.pin), (1, True))
+        self.assertEqual(core, {**GIVEN, "scale-factor": 0.5})
+
+    def test_onlySomeCanBeOverridden(self):
+        error = self.assertRaises(BadRequest, check_overrides, GIVEN, {"mem": 1, "cmd": "x", "ports": 2}, Rules())
+        self.assertEqual(error.message, "Cannot override the following parameter(s): cmd, mem, ports")
+
+    def test_theyMustHoldTogetherWithTheService(self):
+        core = {**GIVEN, "min-instances": 3}
+        self.assertEqual(check_overrides(core, {"max-instances": 3.0, "pin": None}, Rules()), {"max-instances": 3})
+        self.assertRaises(ServiceMisconfigured, check_overrides, core, {"max-instances": 2}, Rules())
+        self.assertRaises(ServiceMisconfigured, check_overrides, core, {"scale-factor": 3}, Rules())

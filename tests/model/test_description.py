@@ -35,6 +35,7 @@ RANGES = [
 
 DEFAULTS = {
     "allowed-params": (),
+    "authentication": "standard",
     "backend-proto": "http",
     "cmd-type": "shell",
     "concurrency-level": 1,
@@ -52,6 +53,12 @@ DEFAULTS = {
     "instance-expiry-mins": 7200,
     "interstitial-secs": 0,
     "jitter-threshold": 0.5,
+    "liveness-check-authentication": None,
+    "liveness-check-interval-secs": None,
+    "liveness-check-max-consecutive-failures": None,
+    "liveness-check-port-index": None,
+    "liveness-check-proto": None,
+    "liveness-check-url": None,
     "load-balancing": "oldest",
     "max-instances": 500,
     "max-queue-length": 1000000,
@@ -63,6 +70,7 @@ DEFAULTS = {
     "permitted-user": "*",
     "pin": False,
     "ports": 1,
+    "profile": None,
     "restart-backoff-factor": 2,
     "routing-mode": "default",
     "scale-down-factor": 0.001,
@@ -211,7 +219,6 @@ class NotSupportedTests(DescriptionTestCase):
             ("health-check-proto", "h2c", "HTTP/1.1"),
             ("cmd-type", "docker", "Command type docker is not supported"),
             ("routing-mode", "headless", "through Waiter"),
-            ("health-check-authentication", "standard", "not supported"),
             ("interstitial-secs", 10, "not supported"),
         ]:
             [(where, sentence)] = self.wrong(**{name: value})

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from waiter.catalog.validation import NOT_SUPPORTED, PARAMETERS
+from waiter.catalog.validation import KNOWN
 from waiter.errors import BadRequest
 from waiter.model.checks import shown
 from waiter.model.frozen import FrozenDict
@@ -61,8 +61,7 @@ _WRITTEN_PLAINLY = frozenset(
     }
 )
 
-_KNOWN = PARAMETERS | NOT_SUPPORTED.keys() | {"profile"}
-_NAMES = frozenset(PREFIX + name.encode() for name in _KNOWN)
+_NAMES = frozenset(PREFIX + name.encode() for name in KNOWN)
 _FAMILIES = (b"x-waiter-env-", b"x-waiter-metadata-", b"x-waiter-param-")
 
 

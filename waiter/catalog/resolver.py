@@ -27,7 +27,7 @@ class IServices(Protocol):
 
     def get(self, service_id: str) -> Service | None: ...
 
-    def default(self, parameter: str) -> Any: ...
+    def default(self, parameter: str, profile: Any = None) -> Any: ...
 
     def describe(self, core: Mapping[str, Any]) -> Service: ...
 
@@ -124,7 +124,9 @@ class Resolver:
         if not asked.describes_service:
             raise ServiceUnknown("Unable to identify service using waiter headers/token")
         check_described_at(host, self._own_hosts)
-        allowed = asked.parameters.get("allowed-params", self._services.default("allowed-params") or ())
+        allowed = asked.parameters.get("allowed-params")
+        if allowed is None:
+            allowed = self._services.default("allowed-params", asked.parameters.get("profile")) or ()
         service = self._services.describe(_core(asked, self._user, allowed))
         self._authorise(service.description)
         known = self._services.get(service.id)

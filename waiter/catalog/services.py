@@ -8,21 +8,21 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+import attrs
 from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from waiter.catalog.interface import IStore
+from waiter.catalog.rules import Constraints, Rules
 from waiter.catalog.service_id import DEFAULT_PREFIX, service_id
 from waiter.catalog.uses import Uses
-from waiter.catalog.validation import Constraints, coerced_defaults, describe
+from waiter.catalog.validation import describe
 from waiter.errors import ServiceUnavailable, WaiterError
 from waiter.model.service import Service
 from waiter.support.shared import Shared
 from waiter.support.topic import Topic
-
-__all__ = ["KEY_PREFIX", "Constraints", "ServiceCatalog"]
 
 #: Under which keys of the store the services are.
 KEY_PREFIX = "service/"
@@ -41,6 +41,7 @@ class ServiceCatalog(TwistedService):
 
     Services that were of no use for long are forgotten. Whoever asks for one again describes it again, so nothing is lost.
 
+    @ivar rules: how descriptions are made whole and judged.
     @ivar forgotten: told the ids of services that were just forgotten.
     """
 
@@ -52,24 +53,22 @@ class ServiceCatalog(TwistedService):
         store: IStore,
         *,
         prefix: str = DEFAULT_PREFIX,
-        defaults: Mapping[str, Any] | None = None,
-        constraints: Constraints | None = None,
+        rules: Rules | None = None,
         keep_unused_secs: float = float("inf"),
         wall: Callable[[], float] = time.time,
     ) -> None:
         """
         @param prefix: what service ids begin with.
-        @param defaults: parameters for descriptions that do not give them, under their outside names.
+        @param rules: how descriptions are made whole and judged.
         @param keep_unused_secs: how long services that are not in use are remembered.
         @param wall: seconds since the epoch.
-        @raise ValueError: the defaults do not hold, or the prefix is none.
+        @raise ValueError: the prefix is none.
         """
         if not re.fullmatch(r"[a-z0-9-]+", prefix):
             raise ValueError(f"service ids cannot begin with {prefix!r}: use lower-case letters, digits and dashes")
         self._store = store
         self._prefix = prefix
-        self._constraints = constraints or Constraints()
-        self._defaults = coerced_defaults(defaults or {}, self._constraints)
+        self.rules = rules or Rules()
         self.forgotten: Topic[Collection[str]] = Topic()
         self._wall = wall
         self._uses = Uses(keep_unused_secs)
@@ -105,7 +104,7 @@ class ServiceCatalog(TwistedService):
         @return: C{None} if they describe nothing.
         """
         try:
-            coerced, description = describe(core, defaults=self._defaults, constraints=_UNBOUNDED)
+            coerced, description = describe(core, attrs.evolve(self.rules, constraints=_UNBOUNDED))
         except (TypeError, ValueError, WaiterError) as error:
             self._log.error("The service {service_id} cannot be revived: {error}", service_id=service_id, error=error)
             return None
@@ -115,9 +114,13 @@ class ServiceCatalog(TwistedService):
             self.remember(service).addErrback(lambda _: None)
         return service
 
-    def default(self, parameter: str) -> Any:
-        """What stands for a parameter that is not given, before the built-in defaults; C{None} if nothing does."""
-        return self._defaults.get(parameter)
+    def default(self, parameter: str, profile: Any = None) -> Any:
+        """
+        What stands for a parameter that is not given, before the built-in defaults; C{None} if nothing does.
+
+        @param profile: the name of one, if that is given.
+        """
+        return {**self.rules.defaults, **self.rules.profile(profile).parameters}.get(parameter)
 
     def describe(self, core: Mapping[str, Any]) -> Service:
         """
@@ -126,7 +129,7 @@ class ServiceCatalog(TwistedService):
         @param core: parameters under their outside names, not yet coerced.
         @raise ServiceMisconfigured: they do not hold.
         """
-        coerced, description = describe(core, defaults=self._defaults, constraints=self._constraints)
+        coerced, description = describe(core, self.rules)
         return Service(id=service_id(coerced, prefix=self._prefix), core=coerced, description=description)
 
     def remember(self, service: Service) -> Deferred[Service]:
@@ -223,7 +226,7 @@ class ServiceCatalog(TwistedService):
             return
         now = self._wall()
         try:
-            core, description = describe(stored, defaults=self._defaults, constraints=self._constraints)
+            core, description = describe(stored, self.rules)
         except WaiterError as error:
             if used_at is not None:
                 self._uses.read(stored_id, used_at, now)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
+import attrs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from waiter.model.checks import (
@@ -25,6 +26,11 @@ from waiter.model.frozen import FrozenDict
 # Counts and durations beyond this help nobody, and keep arithmetic, timers and JSON readers out of trouble.
 _LARGEST = 2**31 - 1
 _LONGEST_VERSION = 2048
+
+# Schedulers that ask one question instead of two go by the health check.
+_LIVENESS = (
+    "For schedulers that tell an instance that lives from one that serves, none of which is here; if not given as"
+)
 
 
 def outside_name(name: str) -> str:
@@ -57,12 +63,6 @@ def _only_through_waiter(value: Any) -> Any:
     return value
 
 
-def _only_open(value: Any) -> Any:
-    if value == "standard":
-        raise wrong("health-check-authentication standard is not supported: health checks carry no credentials.")
-    return value
-
-
 def _only_without(value: int) -> int:
     if value > 0:
         raise wrong("interstitial-secs is not supported: Waiter has no waiting page; a request waits for its answer.")
@@ -70,6 +70,7 @@ def _only_without(value: int) -> int:
 
 
 Proto = Annotated[Literal["http", "https"], BeforeValidator(_only_http1)]
+Authentication = Literal["standard", "disabled"]
 
 
 class ServiceDescription(BaseModel):
@@ -103,6 +104,17 @@ class ServiceDescription(BaseModel):
     allowed_params: Annotated[VariableNames, Says("allowed-params is invalid.")] = Field(
         (), description="Environment variables that a request may set with x-waiter-param-<name>."
     )
+    authentication: Annotated[
+        Authentication,
+        Says(
+            "authentication must be 'disabled', 'standard', or the specific authentication scheme if supported by the "
+            "configured authenticator.",
+            overridable=True,
+        ),
+    ] = Field(
+        "standard",
+        description="Whether callers have to say who they are; disabled lets anybody in. Set by tokens, not by headers.",
+    )
     backend_proto: Annotated[Proto, Says("backend-proto must be one of http or https.")] = Field(
         "http", description="The protocol instances speak."
     )
@@ -125,10 +137,8 @@ class ServiceDescription(BaseModel):
         Integer, Says("grace-period-secs must be an integer in the range [0, 3600].", overridable=True)
     ] = Field(30, ge=0, le=3600, description="Seconds an instance may take to become healthy; 0 for ever.")
     health_check_authentication: Annotated[
-        Literal["disabled"],
-        BeforeValidator(_only_open),
-        Says("health-check-authentication must be one of standard or disabled."),
-    ] = Field("disabled", description="Whether checks carry credentials.")
+        Authentication, Says("health-check-authentication must be one of standard or disabled.")
+    ] = Field("disabled", description="Whether checks carry the credentials that requests do.")
     health_check_interval_secs: Annotated[
         Integer, Says("health-check-interval-secs must be an integer in the range [5, 600].", overridable=True)
     ] = Field(10, ge=5, le=600, description="Seconds between checks of a healthy instance.")
@@ -159,6 +169,26 @@ class ServiceDescription(BaseModel):
     jitter_threshold: Annotated[
         Number, Says("jitter-threshold must be a number in the range [0, 1).", overridable=True)
     ] = Field(0.5, ge=0, lt=1, description="How far the target must be from the current number before scaling.")
+    liveness_check_authentication: Annotated[
+        Authentication | None, Says("liveness-check-authentication must be one of standard or disabled.")
+    ] = Field(None, description=f"{_LIVENESS} health-check-authentication.")
+    liveness_check_interval_secs: Annotated[
+        Integer | None,
+        Says("liveness-check-interval-secs must be an integer in the range [5, 600].", overridable=True),
+    ] = Field(None, ge=5, le=600, description=f"{_LIVENESS} health-check-interval-secs.")
+    liveness_check_max_consecutive_failures: Annotated[
+        Integer | None,
+        Says("liveness-check-max-consecutive-failures must be an integer in the range [1, 36].", overridable=True),
+    ] = Field(None, ge=1, le=36, description=f"{_LIVENESS} health-check-max-consecutive-failures.")
+    liveness_check_port_index: Annotated[
+        Integer | None, Says("liveness-check-port-index must be an integer in the range [0, 9].")
+    ] = Field(None, ge=0, le=9, description=f"{_LIVENESS} health-check-port-index.")
+    liveness_check_proto: Annotated[
+        Proto | None, Says("liveness-check-proto, when provided, must be one of http or https.")
+    ] = Field(None, description=f"{_LIVENESS} health-check-proto.")
+    liveness_check_url: Annotated[
+        Path | None, Says("liveness-check-url must begin with / and have at most 2048 ASCII characters and no spaces.")
+    ] = Field(None, description=f"{_LIVENESS} health-check-url.")
     load_balancing: Annotated[
         Literal["oldest", "youngest", "random"],
         Says("load-balancing must be one of 'oldest', 'youngest' or 'random'.", overridable=True),
@@ -200,6 +230,9 @@ class ServiceDescription(BaseModel):
     ports: Annotated[Integer, Says("ports must be an integer in the range [1, 10].")] = Field(
         1, ge=1, le=10, description="How many ports an instance gets, as PORT0, PORT1, ..."
     )
+    profile: Annotated[ShortWord | None, Says("profile must be the name of a profile.")] = Field(
+        None, description="The name of a profile of the settings, whose values stand for what is not given."
+    )
     restart_backoff_factor: Annotated[
         Number, Says("restart-backoff-factor must be a number in the range [1, 1000].", overridable=True)
     ] = Field(2, ge=1, le=1000, description="How much longer each pause between restarts of a failing instance is.")
@@ -236,17 +269,54 @@ class ServiceDescription(BaseModel):
                 f"min-instances ({self.min_instances}) must be less than or equal to max-instances ({self.max_instances})",
                 ("min-instances", "max-instances"),
             )
-        if self.health_check_port_index >= self.ports:
-            yield (
-                f"The health check port index ({self.health_check_port_index}) must be smaller than ports ({self.ports})",
-                ("health-check-port-index", "ports"),
-            )
-        check_proto = self.health_check_proto or self.backend_proto
-        if self.health_check_port_index == 0 and check_proto != self.backend_proto:
-            protos = f"The backend-proto ({self.backend_proto}) and health check proto ({check_proto})"
-            yield (
-                f"{protos} must match when health-check-port-index is zero",
-                ("backend-proto", "health-check-proto"),
-            )
+        checks = list(self._checks())
+        for check in checks:
+            if check.authentication == "standard" and self.authentication == "disabled":
+                yield (
+                    f"The {check.name} check authentication (standard) cannot be enabled when authentication (disabled) is disabled",
+                    (f"{check.name}-check-authentication", "authentication"),
+                )
+        for check in checks:
+            if check.port_index >= self.ports:
+                yield (
+                    f"The {check.name} check port index ({check.port_index}) must be smaller than ports ({self.ports})",
+                    (f"{check.name}-check-port-index", "ports"),
+                )
+        for check in checks:
+            if check.port_index == 0 and check.proto != self.backend_proto:
+                protos = f"The backend-proto ({self.backend_proto}) and {check.name} check proto ({check.proto})"
+                yield (
+                    f"{protos} must match when {check.name}-check-port-index is zero",
+                    ("backend-proto", f"{check.name}-check-proto"),
+                )
         if self.namespace is not None and self.namespace != self.run_as_user:
             yield "Service namespace must either be omitted or match the run-as-user.", ("namespace",)
+
+    def _checks(self) -> Iterator["_Check"]:
+        """The check of health, and that of liveness where it is another."""
+        health = _Check(
+            name="health",
+            authentication=self.health_check_authentication,
+            port_index=self.health_check_port_index,
+            proto=self.health_check_proto or self.backend_proto,
+        )
+        yield health
+        index = self.liveness_check_port_index
+        liveness = _Check(
+            name="liveness",
+            authentication=self.liveness_check_authentication or health.authentication,
+            port_index=health.port_index if index is None else index,
+            proto=self.liveness_check_proto or health.proto,
+        )
+        if attrs.evolve(liveness, name=health.name) != health:
+            yield liveness
+
+
+@attrs.frozen(kw_only=True)
+class _Check:
+    """What a check of an instance and the rest of a description must agree on."""
+
+    name: str
+    authentication: str
+    port_index: int
+    proto: str

@@ -103,6 +103,17 @@ class ReadSettingsTests(SynchronousTestCase):
     def test_portRangeMustBeInOrder(self):
         self.assertIn("port-range", self.refusal("[scheduler]\nport-range = [20, 10]\n"))
 
+    def test_zooKeeperIsNamedWhereItIsNeeded(self):
+        for text, words in (
+            ('[store]\nkind = "zookeeper"', "store.kind: zookeeper needs zookeeper.connect-string"),
+            ("[cluster]\nmin-routers = 2", "cluster.min-routers: more than one router needs"),
+            ('[zookeeper]\ncertificate-file = "a"\ntls = true', "go together"),
+            ('[zookeeper]\nca-file = "a"', "with tls = true only"),
+            ('[zookeeper]\ndigest = "nocolon"', "zookeeper.digest"),
+            ('[zookeeper]\nbase-path = "waiter"', "zookeeper.base-path"),
+        ):
+            self.assertIn(words, self.refusal(text + "\n"))
+
     def test_everySettingHasAVariable(self):
         names = environment_names()
         self.assertEqual(names["WAITER_REQUEST_LOG_MAX_BYTES"], ("request-log", "max-bytes"))

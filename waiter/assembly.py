@@ -33,6 +33,7 @@ from waiter.discovery.collectors import RouterCollector, ServiceCollector
 from waiter.discovery.routers import StaticRouterDirectory
 from waiter.effective_settings import effective_settings
 from waiter.fleet.nodes import ZooKeeperUnavailable
+from waiter.fleet.secret import ClusterSecret
 from waiter.fleet.store import ZooKeeperStore
 from waiter.fleet_assembly import make_fleet
 from waiter.model.identity import Identity
@@ -150,6 +151,7 @@ def assemble(
     store: SQLiteStore | ZooKeeperStore = SQLiteStore(reactor, state_directory.database)
     if fleet is not None and settings.store.kind == "zookeeper":
         store = fleet.store
+    cluster_secret = ClusterSecret(store) if shared is not None and isinstance(store, ZooKeeperStore) else None
     services = ServiceCatalog(
         store,
         prefix=settings.cluster.service_prefix,
@@ -165,7 +167,8 @@ def assemble(
 
     @lru_cache(maxsize=PASSWORDS_KEPT)
     def password(service_id: str) -> str:
-        return service_password(state_directory.secret(), service_id)
+        secret = state_directory.secret if cluster_secret is None else cluster_secret.secret
+        return service_password(secret(), service_id)
 
     scheduler = make_scheduler(
         reactor,
@@ -369,6 +372,7 @@ def assemble(
         state_directory,
         *(() if fleet is None else (fleet.client,)),
         store,
+        *(() if cluster_secret is None else (cluster_secret,)),
         services,
         tokens,
         scheduler,

@@ -54,6 +54,8 @@ class StateTests(SynchronousTestCase):
         self.assertEqual(self.state("leader"), {"leader?": True, "leader-id": "router-1"})
         self.api = Api(is_leader=lambda: False)
         self.assertEqual(self.state("leader"), {"leader?": False, "leader-id": None})
+        self.api = Api(is_leader=lambda: False, leader_id=lambda: "router-2")
+        self.assertEqual(self.state("leader"), {"leader?": False, "leader-id": "router-2"})
 
     def test_usageShowsWhenTheLastRequestCame(self):
         self.api.reservers.all = {

@@ -82,6 +82,17 @@ class IdleTimeout(CollectionCase):
         self.wait(2)
         self.assertTrue(self.is_gone())
 
+    def test_load_not_known_restarts_the_time(self):
+        """Who may have been busy elsewhere has not been idle."""
+        self.wait(20)
+        self.world.loads = lambda: None
+        self.wait(20)
+        self.world.loads = lambda: {self.service.id: ServiceLoad()}
+        self.wait(29)
+        self.assertFalse(self.is_gone())
+        self.wait(3)
+        self.assertTrue(self.is_gone())
+
     def test_not_leading(self):
         """A router that does not lead deletes nothing, but knows how long it has been when it leads."""
         self.world.leader = False

@@ -2,7 +2,7 @@
 
 import json
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -202,6 +202,42 @@ class LoadTests(CatalogTestCase):
     def test_whenTheStoreFails_soDoesTheStart(self):
         self.store.stopService()
         self.failureResultOf(ServiceCatalog(self.store).startService(), StoreUnusable)
+
+
+class SharedStoreTests(CatalogTestCase):
+    def test_whatOthersRememberBecomesKnown(self):
+        ours, theirs = self.started(), self.started()
+        service = self.successResultOf(theirs.remember(theirs.describe(GIVEN)))
+        self.assertEqual(ours.get(service.id).description, service.description)
+
+    def test_whatOthersForgetStaysKnownHere(self):
+        ours, theirs = self.started(), self.started()
+        service = self.successResultOf(theirs.remember(theirs.describe(GIVEN)))
+        self.successResultOf(self.store.delete(KEY_PREFIX + service.id))
+        self.assertIsNotNone(ours.get(service.id))
+
+    def test_whenWhatOthersRememberCannotBeRead_thatIsLogged(self):
+        self.started()
+        self.store.get = lambda key: fail(StoreUnusable("gone"))
+        self.successResultOf(self.store.put(f"{KEY_PREFIX}x", b"{}"))
+        self.assertEqual(len(self.flushLoggedErrors(StoreUnusable)), 1)
+
+    def test_whenItHasStopped_itHearsNoMore(self):
+        ours, theirs = self.started(), self.started()
+        ours.stopService()
+        service = self.successResultOf(theirs.remember(theirs.describe(GIVEN)))
+        self.assertIsNone(ours.get(service.id))
+
+    def test_whatIsRememberedHereIsNotReadAgain(self):
+        catalog = self.started()
+        self.store.get = lambda key: self.fail("it was read")
+        store = SlowStore()
+        store.startService()
+        catalog = self.started(store)
+        store.get = self.store.get
+        remembering = catalog.remember(catalog.describe(GIVEN))
+        store.writes[0][1].callback(None)
+        self.successResultOf(remembering)
 
 
 class ReviveTests(CatalogTestCase):

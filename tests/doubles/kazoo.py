@@ -65,7 +65,7 @@ class MemoryZooKeeper:
         self.frozen = False
         self.up = True
         self.log = []
-        self._zxid = itertools.count(1)
+        self.zxid = 0
         self._session_ids = itertools.count(0x1000)
         self._watches = defaultdict(list)
 
@@ -97,6 +97,12 @@ class MemoryZooKeeper:
         self.end_session(client.session)
         client.find_connection()
 
+    def lose_data(self):
+        """Forget everything, as a server with a new disk would."""
+        self.nodes = {"/": Node(b"", 0, 0)}
+        self.sessions.clear()
+        self.zxid = 0
+
     def end_session(self, session):
         self.sessions.discard(session)
         for path in [path for path, node in self.nodes.items() if node.owner == session]:
@@ -124,7 +130,7 @@ class MemoryZooKeeper:
         if path in self.nodes:
             raise exceptions.NodeExistsError
         self.nodes[parent].children_made += 1
-        self.nodes[path] = Node(data, next(self._zxid), owner)
+        self.nodes[path] = Node(data, self._next_zxid(), owner)
         self._fire(path, EventType.CREATED)
         self._fire(f"{parent}//", EventType.CHILD)
         return path
@@ -134,14 +140,14 @@ class MemoryZooKeeper:
         if self.children(path):
             raise exceptions.NotEmptyError
         del self.nodes[path]
-        next(self._zxid)
+        self._next_zxid()
         self._fire(path, EventType.DELETED)
         self._fire(f"{path.rpartition('/')[0] or '/'}//", EventType.CHILD)
         return node
 
     def set(self, path, data, version):
         node = self._at(path, version)
-        node.data, node.version, node.mzxid = data, node.version + 1, next(self._zxid)
+        node.data, node.version, node.mzxid = data, node.version + 1, self._next_zxid()
         self._fire(path, EventType.CHANGED)
         return node.stat()
 
@@ -185,13 +191,17 @@ class MemoryZooKeeper:
             return [*rolled_back, error, *rest]
         finally:
             self._fire = fired
-        zxid = next(self._zxid)
+        zxid = self._next_zxid()
         for node in self.nodes.values():
             if all(node.mzxid > mzxid for _, _, _, mzxid, _ in before.values()):
                 node.mzxid = zxid
         for path, what in events:
             self._fire(path, what)
         return [result() if callable(result) else result for result in results]
+
+    def _next_zxid(self):
+        self.zxid += 1
+        return self.zxid
 
     def _at(self, path, version):
         node = self.nodes.get(path)
@@ -213,6 +223,7 @@ class Transaction:
         self._operations = []
 
     def create(self, path, data=b"", *, sequence=False):
+        path = path.rstrip("/")
         self._operations.append(lambda: self._server.create(path, data, owner=0, sequence=sequence))
 
     def set_data(self, path, data, version=-1):
@@ -242,6 +253,7 @@ class MemoryKazoo:
         self.session = None
         self.connected = False
         self.started = self.stopped = False
+        self.last_zxid = 0
         self.client_state = "CLOSED"
         self.state = "LOST"
         self._listeners = []
@@ -271,6 +283,9 @@ class MemoryKazoo:
 
     def find_connection(self):
         if not self.started or self.stopped or self.connected or not self.server.up:
+            return
+        if self.last_zxid > self.server.zxid:
+            # A server that knows less than its client refuses it.
             return
         if self.session not in self.server.sessions:
             if self.session is not None:
@@ -310,6 +325,7 @@ class MemoryKazoo:
             except exceptions.ZookeeperError as error:
                 result.set_exception(error)
             else:
+                self.last_zxid = self.server.zxid
                 result.set(value)
         return result
 

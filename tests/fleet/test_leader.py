@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fleet.world import TIMEOUT, World
 from waiter.fleet.leader import LeaderElection
+from waiter.fleet.nodes import State
 
 LATCH = "/waiter/leader-latch"
 LEASE = 6.0
@@ -143,6 +144,31 @@ class ElectionTests(SynchronousTestCase):
         world.settle()
         self.assertTrue(election.leads)
         self.assertEqual(len(world.zookeeper.children(LATCH)), 1)
+
+    def test_aNodeOfAnEarlierSessionIsNoReasonToLead(self):
+        election = self.elect("a")
+        old = self.world.kazoo()
+        # The session lives on at the server, for a while.
+        old.give_up()
+        self.world.advance(21)
+        self.assertIsNot(self.world.kazoo(), old)
+        self.assertEqual(len(self.world.zookeeper.children(LATCH)), 2)
+        self.assertFalse(election.leads)
+        self.world.zookeeper.end_session(old.session)
+        self.world.settle()
+        self.assertTrue(election.leads)
+
+    def test_whoHearsOfABrokenConnectionFirstIsNotToldThatItLeads(self):
+        client = self.world.started_client()
+        heard = []
+        client.states.subscribe(lambda state: heard.append((state, election.leads)))
+        election = LeaderElection(self.world.reactor, client, LATCH, "a", lease_secs=LEASE)
+        election.startService()
+        self.world.settle()
+        self.assertTrue(election.leads)
+        self.world.zookeeper.go_down()
+        self.world.settle()
+        self.assertEqual(heard, [(State.SUSPENDED, False)])
 
     def test_whenItsNodeIsTakenAway_itQueuesAnew(self):
         election = self.elect("a")

@@ -71,9 +71,10 @@ class RegistrationTests(SynchronousTestCase):
     def test_whenZooKeeperLosesEverything_theNodeAndThoseAboveAreMadeAgain(self):
         self.start()
         self.world.zookeeper.go_down()
-        self.world.zookeeper.nodes = {"/": self.world.zookeeper.nodes["/"]}
-        self.world.zookeeper.sessions.clear()
+        self.world.zookeeper.lose_data()
         self.world.zookeeper.come_back()
+        self.world.advance(TIMEOUT + 1)
+        self.world.kazoo().find_connection()
         self.world.settle()
         self.assertEqual(self.node(), (b"data", self.client.session_id))
 

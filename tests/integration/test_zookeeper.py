@@ -1,6 +1,7 @@
 """The client, the list of routers and the election against a real ZooKeeper."""
 
 import logging
+from pathlib import Path
 
 from kazoo.client import KazooClient
 from twisted.internet import reactor
@@ -8,13 +9,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from tests.certificates import Authority
 from tests.contracts.router_directories import DirectoryUnderTest, router_directory_contract
 from tests.contracts.zookeeper import ZooKeeperClientContract
 from tests.fleet.test_directory import directory_of, router
 from tests.integration.harness import until
 from tests.integration.zookeeper_server import MISSING, own_server, shared_root
 from waiter.fleet.curator import RouterNode
-from waiter.fleet.ensemble import Ensemble
+from waiter.fleet.ensemble import Ensemble, TLSFiles
 from waiter.fleet.leader import LeaderElection
 from waiter.fleet.nodes import State, ZooKeeperError, ZooKeeperUnavailable
 from waiter.fleet.registration import RouterRegistration
@@ -213,3 +215,39 @@ class DigestTests(TestCase):
         with self.assertRaisesRegex(ZooKeeperError, "NoAuth"):
             await theirs.get(root)
         await ours.delete(root)
+
+
+class TLSTests(TestCase):
+    skip = MISSING
+    timeout = 60
+
+    async def setUp(self):
+        self.authority = Authority()
+        self.ca_file = self.mktemp()
+        Path(self.ca_file).write_bytes(self.authority.pem)
+
+    def client(self, server, **files):
+        client = ZooKeeperClient(
+            reactor, Ensemble(hosts=server.secure_hosts, tls=TLSFiles(**files)), connect_secs=15 if files else 1
+        )
+        self.addCleanup(client.stopService)
+        return client
+
+    async def test_whatTheServerProvesIsBelieved(self):
+        server = await own_server(self, certificate=self.authority.issue(addresses=["127.0.0.1"]))
+        client = self.client(server, ca_file=self.ca_file)
+        await client.startService()
+        await client.create("/a", bytes(100000))
+        self.assertEqual(len((await client.get("/a"))[0]), 100000)
+
+        with self.assertRaises(ZooKeeperUnavailable):
+            await self.client(server).startService()
+
+    async def test_aServerOfAnotherNameIsRefused(self):
+        server = await own_server(self, certificate=self.authority.issue("other.example"))
+        client = ZooKeeperClient(
+            reactor, Ensemble(hosts=server.secure_hosts, tls=TLSFiles(ca_file=self.ca_file)), connect_secs=1
+        )
+        self.addCleanup(client.stopService)
+        with self.assertRaises(ZooKeeperUnavailable):
+            await client.startService()

@@ -5,6 +5,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.contracts.stores import PersistentStoreContract
 from tests.fleet.test_store import WithItsClient
+from tests.integration.harness import until
 from tests.integration.zookeeper_server import MISSING, shared_root
 from waiter.fleet.ensemble import Ensemble
 from waiter.fleet.zookeeper import ZooKeeperClient
@@ -18,3 +19,19 @@ class ZooKeeperStoreContractTests(PersistentStoreContract, TestCase):
 
     def make_store(self):
         return WithItsClient(reactor, ZooKeeperClient(reactor, Ensemble(hosts=self.hosts)), f"{self.root}/store")
+
+    async def test_whatOneWritesTheOthersReadAndHearOf(self):
+        ours, theirs = await self.started(), await self.started()
+        heard = []
+        ours.watch("token/", heard.append)
+        # Asked after the log was, and so answered after it.
+        await ours.put("token/own", b"")
+        version = await theirs.put("token/a", b"1")
+        await theirs.put("service/a", b"1")
+        await theirs.delete("token/a")
+
+        async def told():
+            return sorted(heard)
+
+        await until(told, lambda keys: keys == ["token/a", "token/a", "token/own"])
+        self.assertGreater(version, 0)

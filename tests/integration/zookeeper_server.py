@@ -11,7 +11,10 @@ from pathlib import Path
 
 from tests.integration.harness import free_port, until
 
-JARS = tuple(Path("/usr/share/java") / name for name in ("zookeeper.jar", "zookeeper-jute.jar"))
+JAVA = Path("/usr/share/java")
+JARS = tuple(JAVA / f"{name}.jar" for name in ("zookeeper", "zookeeper-jute"))
+# For TLS; the manifest of Debian's zookeeper.jar leaves them out.
+MORE_JARS = tuple(JAVA / f"netty-{name}.jar" for name in ("codec", "resolver", "transport-native-unix-common"))
 MAIN = "org.apache.zookeeper.server.ZooKeeperServerMain"
 
 #: Why tests are skipped, or None: to be set as a TestCase's C{skip}.
@@ -31,9 +34,13 @@ class ZooKeeperServer:
     @ivar hosts: for a connect string.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory, *, certificate=None):
+        """@param certificate: what it says that it is, by TLS, on C{secure_hosts}; an L{tests.certificates.Issued}."""
         self.port = free_port()
         self.hosts = f"127.0.0.1:{self.port}"
+        self._certificate = certificate
+        self._secure_port = None if certificate is None else free_port()
+        self.secure_hosts = f"127.0.0.1:{self._secure_port}"
         self._directory = Path(directory).absolute()
         self._process = None
 
@@ -53,11 +60,19 @@ class ZooKeeperServer:
                     "admin.enableServer=false",
                     "maxClientCnxns=0",
                     "4lw.commands.whitelist=ruok,srvr",
+                    *self._tls(),
                     "",
                 ]
             )
         )
-        command = ["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", ":".join(map(str, JARS))]
+        command = [
+            "java",
+            "-Xmx128m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-cp",
+            ":".join(map(str, (*JARS, *MORE_JARS))),
+        ]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, MAIN, str(settings)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory
@@ -65,10 +80,28 @@ class ZooKeeperServer:
         await until(self._answers, lambda answers: answers, within_secs=60)
         return self
 
+    def _tls(self):
+        if self._certificate is None:
+            return []
+        store = self._directory / "server.pem"
+        store.write_bytes(self._certificate.key_pem + self._certificate.pem)
+        return [
+            f"secureClientPort={self._secure_port}",
+            "secureClientPortAddress=127.0.0.1",
+            "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
+            f"ssl.keyStore.location={store}",
+            "ssl.keyStore.type=PEM",
+            "ssl.clientAuth=none",
+        ]
+
     def kill(self):
         """End it at once, as a crash would."""
         self._process.kill()
         self._process.wait()
+
+    def forget(self):
+        """Lose all data, while it is not running."""
+        shutil.rmtree(self._directory / "data")
 
     def freeze(self):
         """Let it stand still: connections stay open and nothing is answered."""
@@ -95,9 +128,9 @@ class ZooKeeperServer:
             self._process.wait()
 
 
-async def own_server(case):
+async def own_server(case, **options):
     """A running server for one test alone, which may do to it what it likes."""
-    server = ZooKeeperServer(case.mktemp())
+    server = ZooKeeperServer(case.mktemp(), **options)
     case.addCleanup(server.end)
     return await server.start()
 

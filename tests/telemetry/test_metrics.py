@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
+from waiter.telemetry.counters import FleetGauges
 from waiter.telemetry.metrics import Metrics, ServiceGauges
 
 GAUGES = ServiceGauges(
@@ -171,6 +172,15 @@ class ExpositionTests(SynchronousTestCase):
         ]:
             self.assertEqual(found.get((name, *labels)), value, (name, labels))
         self.assertIn(("process_resident_memory_bytes",), found)
+
+    def test_otherRoutersAreCountedWhereThereCanBeSome(self):
+        metrics = Metrics(fleet=lambda: FleetGauges(leads=True, routers=3, connected=False))
+        found = samples(metrics)
+        self.assertEqual(
+            {name: found[(name,)] for name in ("waiter_leader", "waiter_routers", "waiter_zookeeper_connected")},
+            {"waiter_leader": 1, "waiter_routers": 3, "waiter_zookeeper_connected": 0},
+        )
+        self.assertNotIn(("waiter_leader",), samples(Metrics()))
 
     def test_whatNeverHappenedTakesNoLines(self):
         found = samples(Metrics(gauges=lambda: {"s": ServiceGauges()}))

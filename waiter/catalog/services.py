@@ -76,6 +76,7 @@ class ServiceCatalog(TwistedService):
         # Known as long as this process runs, and not stored.
         self._revived: dict[str, Service] = {}
         self._remembering: dict[str, Shared[Service]] = {}
+        self._end_watch: Callable[[], None] | None = None
 
     @property
     def services(self) -> Mapping[str, Service]:
@@ -84,12 +85,21 @@ class ServiceCatalog(TwistedService):
 
     def startService(self) -> Deferred[None]:
         """
-        Read what is stored. A description that does not hold any more is logged and left out.
+        Read what is stored, and from now on what others who share the store add to it. A description that does not hold any more
+        is logged and left out.
 
         Fails if the store does; cancelling ends the reading.
         """
         super().startService()
+        self._end_watch = self._store.watch(KEY_PREFIX, self._changed)
         return Deferred.fromCoroutine(self._load())
+
+    def stopService(self) -> None:
+        """Hear no more of what others add."""
+        super().stopService()
+        if self._end_watch is not None:
+            self._end_watch()
+            self._end_watch = None
 
     def get(self, service_id: str) -> Service | None:
         """The service of this id, if it was ever asked for."""
@@ -213,6 +223,19 @@ class ServiceCatalog(TwistedService):
             for key, record in zip(some, records, strict=True):
                 if record is not None:
                     self._revive(key.removeprefix(KEY_PREFIX), record[0])
+
+    def _changed(self, key: str) -> None:
+        stored_id = key.removeprefix(KEY_PREFIX)
+        if stored_id in self._services or stored_id in self._remembering:
+            return
+
+        def read(record: tuple[bytes, int] | None) -> None:
+            if record is not None and stored_id not in self._services:
+                self._revive(stored_id, record[0])
+
+        self._store.get(key).addCallback(read).addErrback(
+            lambda failure: self._log.failure("{service_id} could not be read", failure, service_id=stored_id)
+        )
 
     def _revive(self, stored_id: str, value: bytes) -> None:
         try:

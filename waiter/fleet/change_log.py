@@ -13,6 +13,8 @@ from waiter.support.background import Background
 # How many are kept: as many as may happen while somebody who was cut off for a moment comes back.
 KEPT = 200
 
+# In a transaction, kazoo makes a sibling of a path that ends with a slash.
+_PREFIX = "c-"
 _DIGITS = 10
 
 
@@ -52,7 +54,7 @@ class ChangeLog:
 
     def operations(self, key: str) -> list[Operation]:
         """What a transaction that changes C{key} has as its last two parts: its results are a stat and a path."""
-        return [setting(self._path, b""), creating(f"{self._path}/", key.encode(), sequence=True)]
+        return [setting(self._path, b""), creating(f"{self._path}/{_PREFIX}", key.encode(), sequence=True)]
 
     def wrote(self, entry: str) -> None:
         """A transaction of ours has made this entry: not to be told again. Takes away what is older than is kept."""
@@ -60,7 +62,7 @@ class ChangeLog:
         if self._followed:
             self._own.add(number)
         if number >= KEPT:
-            old = f"{self._path}/{number - KEPT:0{_DIGITS}d}"
+            old = f"{self._path}/{_PREFIX}{number - KEPT:0{_DIGITS}d}"
             self._client.delete(old).addErrback(self._not_deleted)
 
     def follow(self) -> None:

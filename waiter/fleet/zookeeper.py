@@ -383,6 +383,9 @@ class ZooKeeperClient(Service):
 
     def _silent_for_too_long(self) -> None:
         self._silence = None
+        if self._client is not None:
+            # What we have seen is not to be held against a server that has lost its data: it would refuse us for ever.
+            self._client.last_zxid = 0
         self._become(State.LOST)
 
     def _check(self) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,19 @@ class Load:
 class Program:
     """A process that was started here, and its children."""
 
-    def __init__(self, command: Sequence[object], *, log: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[object],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        cpus: Collection[int] | None = None,
+    ) -> None:
+        """@param cpus: the CPUs it may run on; C{None} for those of this process."""
+        if cpus is not None:
+            command = [*on_cpus(cpus), *command]
         self.log = log
-        self.name = Path(str(command[0])).name
+        self.name = Path(str(command[0 if cpus is None else 3])).name
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [str(part) for part in command],
@@ -64,8 +74,20 @@ class Program:
 
     def cpu_secs(self, *, with_children: bool) -> float:
         """User and system time used so far, by itself or with those of its children that live."""
-        pids = [self.pid, *(_children(self.pid) if with_children else ())]
-        return sum(_cpu_ticks(pid) for pid in pids) / TICKS_PER_SEC
+        return sum(_cpu_ticks(pid) for pid in self._pids(with_children)) / TICKS_PER_SEC
+
+    def rss_bytes(self, *, with_children: bool = False) -> int:
+        """Its memory, by itself or with that of its children."""
+        return self._memory_bytes("VmRSS", with_children)
+
+    def peak_rss_bytes(self, *, with_children: bool = False) -> int:
+        """The most memory it had since L{forget_peak}."""
+        return self._memory_bytes("VmHWM", with_children)
+
+    def forget_peak(self, *, with_children: bool = False) -> None:
+        """Begin a new time for L{peak_rss_bytes}."""
+        for pid in self._pids(with_children):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
 
     def main_thread_cpu_secs(self) -> float:
         """User and system time used so far by its first thread."""
@@ -97,6 +119,13 @@ class Program:
                 self._process.kill()
                 self._process.wait()
 
+    def _pids(self, with_children: bool) -> list[int]:
+        return [self.pid, *(_children(self.pid) if with_children else ())]
+
+    def _memory_bytes(self, field: str, with_children: bool) -> int:
+        status = "".join(Path(f"/proc/{pid}/status").read_text() for pid in self._pids(with_children))
+        return sum(int(kib) for kib in re.findall(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)) * 1024
+
     def _check(self, deadline: float, problem: str) -> None:
         ended = self._process.poll() is not None
         if ended or time.monotonic() > deadline:
@@ -108,6 +137,8 @@ class Program:
 def workplace() -> Iterator[Path]:
     """A directory that goes away."""
     with tempfile.TemporaryDirectory(prefix="waiter-benchmark-") as directory:
+        # Workers of an nginx that was started by root are somebody else.
+        Path(directory).chmod(0o711)
         yield Path(directory)
 
 
@@ -122,28 +153,43 @@ def running(*args: Any, **kwargs: Any) -> Iterator[Program]:
 
 
 @contextlib.contextmanager
-def waiter(directory: Path, *, reactor: str | None = None) -> Iterator[tuple[Program, int]]:
-    """Waiter as a user starts it, with everything on, and its port. What other servers run takes no room from it."""
+def waiter(
+    directory: Path,
+    *,
+    reactor: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    cpus: Collection[int] | None = None,
+) -> Iterator[tuple[Program, int]]:
+    """
+    Waiter as a user starts it, with everything on, and its port. What other servers run takes no room from it.
+
+    @param settings: more variables for its environment.
+    """
     port = free_port()
     command = [Path(sys.executable).parent / "twistd", "-n", "--pidfile="]
     if reactor is not None:
         command.append(f"--reactor={reactor}")
     command += ["waiter", "--http", f"tcp:{port}:interface=127.0.0.1", "--state-dir", directory / "state"]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {"PYTHONPATH": path, "WAITER_SCHEDULER_COUNT_OTHER_SERVERS": "false"}
-    with running(command, log=directory / "waiter.log", environment=environment) as program:
+    environment = {"PYTHONPATH": path, "WAITER_SCHEDULER_COUNT_OTHER_SERVERS": "false", **(settings or {})}
+    with running(command, log=directory / "waiter.log", environment=environment, cpus=cpus) as program:
         program.wait_until_said("Waiter is ready")
         yield program, port
 
 
-def nginx(directory: Path, name: str, http: str) -> tuple[list[object], Path]:
+def on_cpus(cpus: Collection[int]) -> list[str]:
+    """What a command begins with that may run on these CPUs alone."""
+    return ["taskset", "-c", ",".join(map(str, sorted(cpus)))]
+
+
+def nginx(directory: Path, name: str, http: str, *, connections: int = 1024) -> tuple[list[object], Path]:
     """The command that runs nginx in the foreground with one worker, and the log for it."""
     home = directory / name
     home.mkdir()
     configuration = home / "nginx.conf"
     configuration.write_text(
         f"daemon off;\nworker_processes 1;\npid {home}/nginx.pid;\nerror_log {home}/error.log;\n"
-        "events { worker_connections 1024; }\n"
+        f"events {{ worker_connections {connections}; }}\n"
         f"http {{\n{temporary_paths(home)}keepalive_requests 1000000000;\nkeepalive_timeout 600s;\n{http}\n}}\n"
     )
     return ["nginx", "-p", home, "-e", home / "error.log", "-c", configuration], home / "output.log"
@@ -163,16 +209,26 @@ def free_port() -> int:
 
 
 def load(
-    port: int, *, connections: int, secs: float, headers: Mapping[str, str], path: str = "/", threads: int = 1
+    port: int,
+    *,
+    connections: int,
+    secs: float,
+    headers: Mapping[str, str] | None = None,
+    path: str = "/",
+    threads: int = 1,
+    script: Path | None = None,
 ) -> Load:
     """
     Keep so many connections busy with GET requests.
 
+    @param script: what wrk asks for, instead of the path with the headers.
     @raise BenchmarkError: wrk failed.
     """
     command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{secs:g}s", "--latency", "--timeout", "10s"]
-    for name, value in headers.items():
+    for name, value in (headers or {}).items():
         command += ["-H", f"{name}: {value}"]
+    if script is not None:
+        command += ["-s", str(script)]
     command.append(f"http://127.0.0.1:{port}{path}")
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:

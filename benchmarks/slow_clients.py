@@ -73,11 +73,6 @@ def slow_service(directory: Path) -> dict[str, str]:
     }
 
 
-def rss_bytes(program: Program) -> int:
-    """The memory of a process."""
-    return int(Path(f"/proc/{program.pid}/statm").read_text().split()[1]) * 4096
-
-
 def descriptors(program: Program) -> int:
     """Its open files."""
     return sum(1 for _ in Path(f"/proc/{program.pid}/fd").iterdir())
@@ -104,7 +99,7 @@ class Table:
         else:
             time.sleep(ROUND_SECS)
         busy = (self._waiter.cpu_secs(with_children=False) - before) / (time.monotonic() - at) * 100
-        rss = rss_bytes(self._waiter)
+        rss = self._waiter.rss_bytes()
         self.highest = max(self.highest, rss)
         text = f"{name:24}{time.monotonic() - self._began:6.0f}{rss / MIB:9.1f}{descriptors(self._waiter):7}{busy:7.0f}"
         if seen is not None:
@@ -164,11 +159,11 @@ def measure_idle(directory: Path, waiter: Program, port: int, number: int, argum
     table = Table(waiter, port, normal, arguments.connections)
     table.row("nobody", load=False)
     table.row("nobody")
-    before = rss_bytes(waiter)
+    before = waiter.rss_bytes()
     with crowd.crowd(directory, port, normal, within_secs=300, idle=number):
         for _ in range(3):
             table.row(f"{number} idle", load=False)
-        per_client = (rss_bytes(waiter) - before) / number / 1024
+        per_client = (waiter.rss_bytes() - before) / number / 1024
         table.row(f"{number} idle")
     print(f"\nmemory: {per_client:.1f} KiB for each idle connection")
 

@@ -214,14 +214,35 @@ class KnownHeadsTests(SynchronousTestCase):
         self.assertLess(len(heads._noted), 10000)
 
     def test_bound(self):
-        """Only so many are remembered; what is in use stays."""
-        heads = KnownHeads(most=10)
+        """They take only so much memory; what is in use stays."""
+        heads = KnownHeads(most_bytes=20000)
+        most = 0
         for n in range(1000):
             self.keep(heads, b"%d" % n)
             self.assertIsNotNone(heads.find(b"0"))
-            self.assertLessEqual(len(heads._young) + len(heads._old), 10)
+            most = max(most, len(heads._young) + len(heads._old))
+        self.assertIn(most, range(10, 17))
         self.assertIsNone(heads.find(b"1"))
         self.assertIsNotNone(heads.find(b"999"))
+
+    def test_manyHeaders(self):
+        """Those with many headers take as much room as their objects."""
+        large = read_request([(b"Host", b"a")] + [(b"X", b"y")] * 199, 1)
+        heads = KnownHeads(most_bytes=1 << 20)
+        for n in range(1000):
+            heads.remember(b"%d" % n, large)
+            heads.remember(b"%d" % n, large)
+        self.assertLess(len(heads._young) + len(heads._old), 30)
+
+    def test_manyServices(self):
+        """A thousand services that browsers ask for in turns are known all the time."""
+        headers = read_request([(b"Host", b"a")] + [(b"X", b"y")] * 20, 1)
+        heads = KnownHeads()
+        blocks = [b"x" * 900 + b"%d" % n for n in range(1000)]
+        for block in blocks * 2:
+            heads.remember(block, headers)
+        for block in blocks * 3:
+            self.assertIsNotNone(heads.find(block))
 
     def test_longOnes(self):
         """Very long ones are not."""

@@ -11,6 +11,10 @@ from waiter.router.headers import RequestHeaders
 _LONGEST = 4096
 _MOST_NOTED = 8192
 
+# What objects take beside the bytes: for each of them, and for each of its headers.
+_BYTES_EACH = 1024
+_BYTES_PER_FIELD = 192
+
 
 class KnownHeads:
     """
@@ -20,11 +24,13 @@ class KnownHeads:
     for the first time is only noted, for most of what never comes again is new each time.
     """
 
-    def __init__(self, most: int = 1024) -> None:
+    def __init__(self, most_bytes: int = 16 << 20) -> None:
         """
-        @param most: how many are remembered at most. None of them is longer than 4 KiB.
+        @param most_bytes: how much memory they may take, about: enough for clients of thousands of services. None of them
+            is longer than 4 KiB.
         """
-        self._half = most // 2
+        self._half_bytes = most_bytes // 2
+        self._young_bytes = 0
         self._young: dict[bytes, tuple[bytes, RequestHeaders]] = {}
         self._old: dict[bytes, tuple[bytes, RequestHeaders]] = {}
         self._noted: set[int] = set()
@@ -51,6 +57,10 @@ class KnownHeads:
         self._noted.add(note)
 
     def _keep(self, known: tuple[bytes, RequestHeaders]) -> None:
-        if len(self._young) >= self._half:
+        block, headers = known
+        size = _BYTES_EACH + 2 * len(block) + _BYTES_PER_FIELD * len(headers.fields)
+        if self._young_bytes + size > self._half_bytes:
             self._young, self._old = {}, self._young
-        self._young[known[0]] = known
+            self._young_bytes = 0
+        self._young_bytes += size
+        self._young[block] = known

@@ -16,6 +16,7 @@ from tables import Column, Results, Sample
 MIB = 1 << 20
 PER_SEC = 1000
 CONNECTIONS = 32
+SETTLED_SECS = 5
 NGINX = "nginx"
 
 
@@ -56,6 +57,7 @@ class Case:
 
 
 COST = Column("cost_us", "CPU µs per request", 1, spread=True, compared=NGINX)
+KERNEL = Column("kernel_us", "of it kernel", 1)
 RATE = Column("per_sec", "requests/s")
 P50 = Column("p50_ms", "p50 ms", 2)
 P99 = Column("p99_ms", "p99 ms", 2)
@@ -94,14 +96,15 @@ def loaded(
     @param script: what is asked for instead of all that.
     @raise BenchmarkError: a request failed.
     """
-    before = contestant.cpu_secs()
+    before, kernel_before = contestant.cpu_secs(), contestant.kernel_secs()
     port, headers = contestant.nginx.port, {**contestant.nginx.headers, **(more or {})}
     seen = harness.load(port, connections=connections, secs=secs, headers=headers, path=path, script=script)
-    used = contestant.cpu_secs() - before
+    used, kernel = contestant.cpu_secs() - before, contestant.kernel_secs() - kernel_before
     if seen.failures or not seen.requests:
         raise BenchmarkError(f"{contestant.name}: {seen.failures} of {seen.requests} requests failed")
     sample = {"per_sec": seen.requests_per_sec, "p50_ms": seen.p50_ms, "p99_ms": seen.p99_ms}
-    return {**sample, **own(contestant, cost_us=used / seen.requests * 1e6, rss_mib=contestant.rss_bytes() / MIB)}
+    cost, kernel_cost = used / seen.requests * 1e6, kernel / seen.requests * 1e6
+    return {**sample, **own(contestant, cost_us=cost, kernel_us=kernel_cost, rss_mib=contestant.rss_bytes() / MIB)}
 
 
 def own(contestant: Contestant, **figures: float) -> Sample:
@@ -217,6 +220,8 @@ def idle(course: Course, directory: Path, effort: Effort) -> Results:
             before = contestant.rss_bytes()
             place = contestant.nginx
             with crowd.crowd(home, place.port, place.headers, within_secs=300, idle=effort.idle):
+                # They have asked, but not all of them have their answer.
+                time.sleep(SETTLED_SECS)
                 memory = (contestant.rss_bytes() - before) / effort.idle / 1024
                 resting = contestant.cpu_secs()
                 time.sleep(effort.secs)

@@ -51,6 +51,10 @@ class Contestant:
         """User and system time used so far."""
         return self.program.cpu_secs(with_children=self.with_children) if self.program else 0.0
 
+    def kernel_secs(self) -> float:
+        """The system time in that."""
+        return self.program.kernel_secs(with_children=self.with_children) if self.program else 0.0
+
     def rss_bytes(self) -> int:
         """Memory."""
         return self.program.rss_bytes(with_children=self.with_children) if self.program else 0

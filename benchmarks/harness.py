@@ -76,6 +76,10 @@ class Program:
         """User and system time used so far, by itself or with those of its children that live."""
         return sum(_cpu_ticks(pid) for pid in self._pids(with_children)) / TICKS_PER_SEC
 
+    def kernel_secs(self, *, with_children: bool) -> float:
+        """The system time in that."""
+        return sum(_cpu_ticks(pid, own=False) for pid in self._pids(with_children)) / TICKS_PER_SEC
+
     def rss_bytes(self, *, with_children: bool = False) -> int:
         """Its memory, by itself or with that of its children."""
         return self._memory_bytes("VmRSS", with_children)
@@ -297,7 +301,7 @@ def _children(pid: int) -> list[int]:
     return []
 
 
-def _cpu_ticks(pid: int | str) -> int:
+def _cpu_ticks(pid: int | str, *, own: bool = True) -> int:
     # The name, in parentheses, may contain spaces.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    return int(fields[11]) * own + int(fields[12])

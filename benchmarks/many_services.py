@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,15 @@ import harness
 import idle_instances
 import origins
 import proxies
-from cases import CONNECTIONS, NGINX, Effort, in_turns, loaded, progress
+from cases import CONNECTIONS, NGINX, SETTLED_SECS, Effort, in_turns, loaded, progress
 from contestants import WAITER, Contestant, Course, Place
 from harness import BenchmarkError
 from tables import Results, Sample
 
-SETTINGS = {"WAITER_SCHEDULER_CPU_OVERCOMMIT": "64"}
+#: Instances that declare less than a CPU get a lower priority, and these are to have the one that others have.
+SETTINGS = {"WAITER_SCHEDULER_CPU_OVERCOMMIT": "2000"}  #: Health and memory are looked at every few seconds.
+REST_SECS = 10
+
 #: An instance that takes hardly any memory, as there are to be a thousand of them.
 INSTANCE = r"""
 #include <arpa/inet.h>
@@ -75,7 +79,6 @@ def measure(course: Course, directory: Path, effort: Effort) -> Results:
     chosen = {"1 service": services[:1], f"{effort.services:,} services": services}
     scripts = {name: script(directory / f"{len(some)}.lua", some) for name, some in chosen.items()}
     with contextlib.ExitStack() as stack:
-        # Each declares next to nothing, yet so many may declare more than a small machine has.
         waiter, port = stack.enter_context(replace(course, settings=SETTINGS).waiter(directory))
         progress(f"  starting {len(services)} services")
         for begin in range(0, len(services), 100):
@@ -96,8 +99,17 @@ def measure(course: Course, directory: Path, effort: Effort) -> Results:
         }
         asked = {f"{each.name}, {name}": file for each in present for name, file in scripts.items()}
 
+        time.sleep(SETTLED_SECS)
+        rest = {each.program: share_at_rest(each, max(effort.secs, REST_SECS)) for each in present}
+
         def one(contestant: Contestant) -> Sample:
-            return loaded(contestant, effort.secs, CONNECTIONS, script=asked[contestant.name])
+            sample = loaded(contestant, effort.secs, CONNECTIONS, script=asked[contestant.name])
+            share = rest[contestant.program]
+            return {
+                **sample,
+                "net_us": sample["cost_us"] - share / sample["per_sec"] * 1e6,
+                "rest_percent": share * 100,
+            }
 
         for contestant in rows.values():
             one(contestant)
@@ -110,6 +122,13 @@ def measure(course: Course, directory: Path, effort: Effort) -> Results:
             {**many, "times": many["cost_us"] / one["cost_us"]} for one, many in zip(alone, together, strict=True)
         ]
     return results
+
+
+def share_at_rest(contestant: Contestant, secs: float) -> float:
+    """How much of a core it takes when nobody asks for anything."""
+    before = contestant.cpu_secs()
+    time.sleep(secs)
+    return (contestant.cpu_secs() - before) / secs
 
 
 def build(directory: Path) -> Path:
@@ -129,11 +148,11 @@ def build(directory: Path) -> Path:
 
 
 def described(program: Path, number: int, course: Course) -> dict[str, str]:
-    """The headers of one service. It declares hardly anything."""
+    """The headers of one service. Each may have a CPU, and hardly any memory."""
     return {
         "x-waiter-cmd": f"exec {' '.join(harness.on_cpus(course.other_cpus))} {program} $PORT0",
         "x-waiter-version": f"s{number}",
-        "x-waiter-cpus": "0.005",
+        "x-waiter-cpus": "1",
         "x-waiter-mem": "8",
         "x-waiter-health-check-url": "/",
         "x-waiter-concurrency-level": "100",

@@ -7,6 +7,7 @@ What is printed is Markdown, as it stands in docs/performance.md.
 import argparse
 import importlib.metadata
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import cases
@@ -15,11 +16,12 @@ import harness
 import many_services
 import proxies
 import tables
-from cases import CONNECTIONS, COST, NGINX, P50, P99, PER_SEC, RATE, RSS, Case, Effort
+from cases import CONNECTIONS, COST, KERNEL, NGINX, P50, P99, PER_SEC, RATE, RSS, Case, Effort
 from contestants import DIRECT, WAITER, Course, divide_cpus
 from harness import BenchmarkError
 from tables import Column, Results
 
+REQUESTS = (COST, KERNEL, RATE, P50, P99, RSS)
 BODY = (
     Column("mb_per_sec", "MB/s", spread=True, compared=NGINX),
     Column("cost_secs", "CPU s per GiB", 2),
@@ -30,7 +32,7 @@ CASES = {
         f"get-{connections}": Case(
             f"Small GET, {connections} connection{'s' if connections > 1 else ''}",
             "A browser's headers, 128 bytes of answer, connections kept.",
-            (COST, RATE, P50, P99, RSS),
+            REQUESTS,
             cases.gets(connections),
         )
         for connections in (1, CONNECTIONS, 256)
@@ -38,13 +40,13 @@ CASES = {
     "new-connections": Case(
         "A new connection for each request",
         f"The same with `Connection: close`, {CONNECTIONS} at a time.",
-        (COST, RATE, P50, P99, RSS),
+        REQUESTS,
         cases.gets(CONNECTIONS, more={"Connection": "close"}),
     ),
     "100kB": Case(
         "100 kB of answer",
         f"A file, {CONNECTIONS} connections, kept.",
-        (COST, RATE, P50, P99, RSS),
+        REQUESTS,
         cases.gets(CONNECTIONS, path="/files/100kB"),
     ),
     "download": Case("1 GiB down", "One at a time.", BODY, cases.bodies(send=False)),
@@ -93,8 +95,11 @@ CASES = {
         f"{{services:,}} services with an instance each, asked in turns on {CONNECTIONS} connections, beside as many requests to "
         "the first alone. nginx forwards to the same instances, by the same header.",
         (
-            Column("cost_us", "CPU µs per request", 1, spread=True),
+            replace(COST, compared=None),
             Column("times", "x 1 service", 2, spread=True),
+            Column("rest_percent", "CPU % at rest", 1),
+            Column("net_us", "CPU µs less that at rest", 1),
+            KERNEL,
             RATE,
             P50,
             P99,
@@ -122,9 +127,10 @@ def run(arguments: argparse.Namespace) -> None:
         idle=arguments.idle,
         services=arguments.services,
     )
-    lines = [preface(course, effort)]
+    lines: list[str] = []
     results: dict[str, Results] = {}
     failed = []
+    begin = preface(course, effort)
     for name in selected:
         case = CASES[name]
         cases.progress(name)
@@ -138,8 +144,8 @@ def run(arguments: argparse.Namespace) -> None:
             cases.progress(f"{name} failed: {error}")
             shown = f"Not measured: {str(error).splitlines()[0]}\n"
         lines.append(f"### {case.title}\n\n{text}\n\n{shown}")
-    lines.append(f"### Goals\n\n{goals.verdicts(results)}")
-    document = "\n".join(lines)
+    verdicts = f"### Goals\n\n{goals.verdicts(results)}"
+    document = "\n".join([begin, verdicts, *lines])
     print(document)
     if arguments.into is not None:
         put_into(arguments.into, document)
@@ -198,7 +204,7 @@ if __name__ == "__main__":
     parser.add_argument("--proxies", help=f"some of {','.join((WAITER, *proxies.PEERS))} (all that are installed)")
     parser.add_argument("--peers", type=Path, help="a directory where their executables are, beside those in PATH")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (%(default)s)")
-    parser.add_argument("--secs", type=float, default=3, help="how long each time (%(default)s)")
+    parser.add_argument("--secs", type=int, default=3, help="how long each time (%(default)s)")
     parser.add_argument("--body-mib", type=int, default=1024, help="size of the long bodies (%(default)s)")
     parser.add_argument("--idle", type=int, default=10000, help="how many clients are idle (%(default)s)")
     parser.add_argument("--services", type=int, default=1000, help="how many services are many (%(default)s)")

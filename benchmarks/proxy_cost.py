@@ -18,22 +18,9 @@ from pathlib import Path
 
 import harness
 from harness import BenchmarkError, Load, Program
+from origins import ANSWER, BROWSER
 
-ANSWER = "x" * 128
 BACKEND = f'access_log off;\nserver {{ listen 127.0.0.1:%s reuseport; location / {{ return 200 "{ANSWER}"; }} }}'
-BROWSER = {
-    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-    "Accept-Language": "en-GB,en;q=0.5",
-    "Accept-Encoding": "gzip, deflate, br, zstd",
-    "Cookie": "session=0123456789abcdef0123456789abcdef; theme=dark",
-    "Referer": "http://localhost/index.html",
-    "Sec-Fetch-Dest": "document",
-    "Sec-Fetch-Mode": "navigate",
-    "Sec-Fetch-Site": "same-origin",
-    "Upgrade-Insecure-Requests": "1",
-    "Cache-Control": "max-age=0",
-}
 
 
 @dataclass

@@ -83,6 +83,8 @@ class MakeServiceTests(SynchronousTestCase):
             ('[listen]\nhostnames = ["a b"]\n', "listen.hostnames: 'a b' is no host name"),
             ('[defaults]\ncpus = "many"\n', "defaults: the defaults for services do not hold: cpus must be"),
             ("[defaults]\nnonsense = 1\n", "defaults: the defaults for services do not hold: nonsense is not"),
+            ("[profiles.fast.defaults]\nports = 99\n", "profiles: the profile 'fast' does not hold: ports must be"),
+            ('metric-groups = [["(", "web"]]\n', "metric-groups: '(' is not a regular expression"),
         ]:
             error = self.assertRaises(SystemExit, self.make, settings=settings)
             self.assertIn(f"waiter: {words}", str(error))

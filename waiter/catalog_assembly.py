@@ -11,9 +11,14 @@ def make_rules(settings: Settings) -> Rules:
     @raise SettingsError: no description could hold with them.
     """
     limits = settings.constraints
-    with meaning("defaults, profiles or metric-groups"):
+    constraints = Constraints(cmd_length=limits.cmd_length, cpus=limits.cpus, mem=limits.mem)
+    with meaning("defaults"):
+        validation.make_rules(constraints=constraints, defaults=settings.defaults)
+    with meaning("metric-groups"):
+        validation.make_rules(metric_groups=settings.metric_groups)
+    with meaning("profiles"):
         return validation.make_rules(
-            constraints=Constraints(cmd_length=limits.cmd_length, cpus=limits.cpus, mem=limits.mem),
+            constraints=constraints,
             defaults=settings.defaults,
             profiles={name: profile.defaults for name, profile in settings.profiles.items()},
             token_metadata=USER_METADATA,

@@ -195,7 +195,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as error:
-        raise ValueError(f"metric-groups: {text!r} is not a regular expression: {error}") from None
+        raise ValueError(f"{text!r} is not a regular expression: {error}") from None
 
 
 def _group(group: str) -> str:
@@ -203,7 +203,7 @@ def _group(group: str) -> str:
     try:
         describe(stand_ins, Rules())
     except ServiceMisconfigured as error:
-        raise ValueError(f"metric-groups: {error.details['friendly-error-message']}") from None
+        raise ValueError(error.details["friendly-error-message"]) from None
     return group
 
 

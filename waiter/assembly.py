@@ -163,13 +163,19 @@ def assemble(
     tokens = TokenCatalog(reactor, store)
 
     trust = _trust(settings.backend_tls)
-    probe = HealthProbe(reactor, timeout_secs=settings.scheduler.health_check_timeout_ms / 1000, trust=trust)
 
     @lru_cache(maxsize=PASSWORDS_KEPT)
     def password(service_id: str) -> str:
         secret = state_directory.secret if cluster_secret is None else cluster_secret.secret
         return service_password(secret(), service_id)
 
+    probe = HealthProbe(
+        reactor,
+        timeout_secs=settings.scheduler.health_check_timeout_ms / 1000,
+        trust=trust,
+        password=password,
+        principal=principal,
+    )
     scheduler = make_scheduler(
         reactor,
         settings,

@@ -2,6 +2,7 @@
 
 import getpass
 import socket
+from base64 import b64encode
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
@@ -142,6 +143,27 @@ class HealthProbeTests(TestCase):
         self.assertEqual(fields["user-agent"], f"waiter-syncer/{__version__}")
         self.assertTrue(fields["x-cid"].startswith("waiter-health-check-"))
         self.assertEqual(fields["connection"], "close")
+
+    async def test_whereItIsWantedTheRequestCarriesCredentials(self):
+        probe = HealthProbe(
+            reactor, password=lambda service_id: f"secret of {service_id}", principal="zo\xeb@HERE\r\nx: y"
+        )
+        for authentication, expected in (
+            ("disabled", []),
+            (
+                "standard",
+                [
+                    b"Authorization: Basic " + b64encode(b"waiter:secret of a"),
+                    b"X-Waiter-Auth-Principal: zo%C3%AB",
+                    b"X-Waiter-Authenticated-Principal: zo%C3%AB@HERE%0D%0Ax%3A y",
+                ],
+            ),
+        ):
+            target = await self.listen(answers(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+            await probe.check(target, description(health_check_authentication=authentication))
+            await self.factory.lost
+            head = self.factory.connections[0].received.removesuffix(b"\r\n\r\n").split(b"\r\n")
+            self.assertEqual([line for line in head if b"Auth" in line], expected)
 
     async def test_nobodyListeningIsARefusal(self):
         closed = socket.create_server(("127.0.0.1", 0))

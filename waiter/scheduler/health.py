@@ -1,5 +1,7 @@
 """Asks an instance whether it is healthy."""
 
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -135,14 +137,27 @@ class HealthProbe:
     An C{https} instance has to prove who it is, or not, as for requests.
     """
 
-    def __init__(self, reactor: Any, *, timeout_secs: float = 5.0, trust: Trust | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        timeout_secs: float = 5.0,
+        trust: Trust | None = None,
+        password: Callable[[str], str] | None = None,
+        principal: str = "waiter",
+    ) -> None:
         """
         @param timeout_secs: how long an instance may take to begin its answer.
         @param trust: which certificates of instances are believed.
+        @param password: what the instances of a service know Waiter by, from its id; for those that are to be checked
+            with the credentials that requests carry.
+        @param principal: as whom they are checked then.
         """
         self._reactor = reactor
         self._timeout_secs = timeout_secs
         self._trust = trust or Trust()
+        self._password = password
+        self._principal = principal
 
     def check(
         self, instance: Instance, description: ServiceDescription, *, patience_secs: float = 0.0
@@ -167,9 +182,20 @@ class HealthProbe:
         if refused:
             reason = "was refused: nothing listens on that port"
             return succeed(unanswered(asked.url, CONNECT, connected=False, reason=reason))
-        check = _Check(self._reactor, asked, limit_secs)
+        check = _Check(self._reactor, _request(asked, self._credentials(instance, description)), asked, limit_secs)
         check.begin(dial, self._trust.creator(asked.host) if asked.tls else None)
         return check.result
+
+    def _credentials(self, instance: Instance, description: ServiceDescription) -> Mapping[str, str]:
+        if description.health_check_authentication != "standard" or self._password is None:
+            return {}
+        proof = b64encode(f"waiter:{self._password(instance.service_id)}".encode()).decode()
+        user = quote(self._principal, safe="@/ ")
+        return {
+            "Authorization": f"Basic {proof}",
+            "X-Waiter-Auth-Principal": user.partition("@")[0],
+            "X-Waiter-Authenticated-Principal": user,
+        }
 
 
 class _Check(Protocol):
@@ -182,7 +208,8 @@ class _Check(Protocol):
 
     transport: Any
 
-    def __init__(self, reactor: Any, asked: Target, limit_secs: float) -> None:
+    def __init__(self, reactor: Any, request: bytes, asked: Target, limit_secs: float) -> None:
+        self._request = request
         self._asked = asked
         self._limit_secs = limit_secs
         self._answer = Answer()
@@ -203,7 +230,7 @@ class _Check(Protocol):
     def connectionMade(self) -> None:
         """Ask."""
         self._connected = True
-        self.transport.write(_request(self._asked))
+        self.transport.write(self._request)
 
     def dataReceived(self, data: bytes) -> None:
         """Some of the answer, or of what comes after the verdict."""
@@ -293,7 +320,8 @@ class _Check(Protocol):
             self.transport.abortConnection()
 
 
-def _request(asked: Target) -> bytes:
+def _request(asked: Target, more: Mapping[str, str]) -> bytes:
+    fields = "".join(f"{name}: {value}\r\n" for name, value in more.items())
     return (
         f"GET {asked.path} HTTP/1.1\r\n"
         f"Host: {asked.host}:{asked.port}\r\n"
@@ -301,5 +329,6 @@ def _request(asked: Target) -> bytes:
         "Accept: application/json;q=1.0, */*;q=0.9\r\n"
         f"User-Agent: waiter-syncer/{__version__}\r\n"
         f"X-Cid: waiter-health-check-{uuid4().hex}\r\n"
-        "X-Waiter-Request-Type: health-check\r\n\r\n"
+        "X-Waiter-Request-Type: health-check\r\n"
+        f"{fields}\r\n"
     ).encode("ascii")

@@ -73,7 +73,7 @@ SLOT_OUTCOMES = [
     Outcome.CLIENT_ERROR,
     Outcome.GENERIC_ERROR,
 ]
-CROWD = st.lists(one_of_each(EXCLUDE, ACTIONS, INDEX), min_size=2, max_size=MOST_WAITERS)
+CROWD = st.lists(one_of_each(ACTIONS, INDEX), min_size=2, max_size=MOST_WAITERS)
 LOCK_OUTCOMES = [Outcome.NOT_KILLED, Outcome.KILLED, Outcome.GENERIC_ERROR, Outcome.NOT_KILLED]
 YES_OR_NO = [False, True]
 
@@ -112,7 +112,6 @@ class Request:
     """One request, from its arrival to its end."""
 
     number: int
-    exclude: frozenset[str]
     priority: int
     deadline: float
     action: str
@@ -218,17 +217,16 @@ class ReserverMachine(RuleBasedStateMachine):
         """There is a service."""
         self.apply((conditions, False))
 
-    @rule(request=one_of_each(EXCLUDE, [0, 0, 0, 1], [0.05, 1.0, 15.0, 500.0], ACTIONS, INDEX, YES_OR_NO))
+    @rule(request=one_of_each([0, 0, 0, 1], [0.05, 1.0, 15.0, 500.0], ACTIONS, INDEX, YES_OR_NO))
     def arrive(self, request: tuple[Any, ...]) -> None:
         """A request comes, now and then by way of a reserver that may have been retired long ago."""
-        exclude, priority, timeout_secs, action, index, kept = request
-        self.reserve(self.ids(exclude), priority, timeout_secs, action, index, kept)
+        self.reserve(*request)
 
     @rule(crowd=CROWD)
     def arrive_together(self, crowd: list[tuple[Any, ...]]) -> None:
         """Requests come faster than slots."""
-        for exclude, action, index in crowd:
-            self.reserve(self.ids(exclude), 0, 500.0, action, index, kept=False)
+        for action, index in crowd:
+            self.reserve(0, 500.0, action, index, kept=False)
 
     @rule(crowd=CROWD, conditions=CONDITIONS)
     def start_cold(self, crowd: list[tuple[Any, ...]], conditions: Any) -> None:
@@ -237,26 +235,20 @@ class ReserverMachine(RuleBasedStateMachine):
         self.arrive_together(crowd)
         self.apply((conditions, False))
 
-    def ids(self, places: tuple[int, ...]) -> frozenset[str]:
-        return frozenset(f"s.{self.places[place]}" for place in places)
-
-    def reserve(
-        self, exclude: frozenset[str], priority: int, timeout_secs: float, action: str, index: int, kept: bool
-    ) -> None:
+    def reserve(self, priority: int, timeout_secs: float, action: str, index: int, kept: bool) -> None:
         self.requests += 1
         request = Request(
             number=self.requests,
-            exclude=exclude,
             priority=priority,
             deadline=self.clock.seconds() + timeout_secs,
             action=action,
             index=index,
         )
-        best = self.best_for(exclude)
+        best = self.best()
         waiting = len(self.waiting)
         reserver = self.first_reserver if kept else self.manager.reserver(self.service)
         try:
-            result = reserver.reserve(timeout_secs=timeout_secs, exclude=exclude, priority=priority)
+            result = reserver.reserve(timeout_secs=timeout_secs, priority=priority)
         except ServiceFailing:
             self.expect(self.failing, "failing without a deployment error")
             return
@@ -268,10 +260,8 @@ class ReserverMachine(RuleBasedStateMachine):
         if isinstance(result, Lease):
             self.underway.pop(result, None)
             self.expect(best is not None, "a slot was free that is not")
-            self.expect(result.instance.id not in exclude, "an excluded instance")
-            rivals = [other for other in self.waiting if result.instance.id not in other.exclude]
             # From inside a callback: those who have been given a slot each and will be told next are no rivals.
-            self.expect(len(rivals) <= len(self.underway), "took a slot that somebody waits for")
+            self.expect(len(self.waiting) <= len(self.underway), "took a slot that somebody waits for")
             if best is not None and self.load_balancing == "oldest":
                 self.expect(result.instance.id == best.id, f"served by {result.instance.id} instead of {best.id}")
             request.lease = result
@@ -284,7 +274,7 @@ class ReserverMachine(RuleBasedStateMachine):
             request.early = result.called
             result.addCallbacks(partial(self.served, request), partial(self.refused, request))
 
-    def best_for(self, exclude: frozenset[str]) -> KnownInstance | None:
+    def best(self, exclude: frozenset[str] = frozenset()) -> KnownInstance | None:
         """The rule of the oldest, in other words."""
         free = [known for known in self.instances.values() if known.free and known.id not in exclude]
         lasting = [known for known in free if not known.expired]
@@ -297,10 +287,9 @@ class ReserverMachine(RuleBasedStateMachine):
         self.told(request)
         rivals = self.underway.pop(lease, None)
         self.expect(rivals is not None, "a lease that was not granted, or not to this one")
-        self.expect(lease.instance.id not in request.exclude, "an excluded instance")
         for other in self.waiting:
             before = (-other.priority, other.number) < (-request.priority, request.number)
-            if before and rivals and other.number in rivals and lease.instance.id not in other.exclude:
+            if before and rivals and other.number in rivals:
                 self.wrong(f"{request.number} was served before {other.number}")
         request.lease = lease
         self.held.append(request)
@@ -337,7 +326,7 @@ class ReserverMachine(RuleBasedStateMachine):
             while self.held:
                 self.end(self.held[0], Outcome.CLIENT_ERROR, twice=False)
         if action in {"reserve", "release and reserve"}:
-            self.reserve(frozenset(), 0, 15.0, "nothing", 0, kept=False)
+            self.reserve(0, 15.0, "nothing", 0, kept=False)
         if action == "cancel" and self.waiting:
             self.cancel(request.index)
         if action == "update" and self.next_update is not None:
@@ -390,14 +379,15 @@ class ReserverMachine(RuleBasedStateMachine):
     @rule(exclude=st.sampled_from(EXCLUDE))
     def try_reserve(self, exclude: tuple[int, ...]) -> None:
         """A request that was answered 503 looks for another instance."""
-        excluded = self.ids(exclude)
-        free = None if self.failing else self.best_for(excluded)
+        excluded = frozenset(f"s.{self.places[place]}" for place in exclude)
+        free = None if self.failing else self.best(excluded)
         lease = self.manager.reserver(self.service).try_reserve(excluded)
         self.expect((lease is None) == (free is None), "a retry that overlooks a free slot, or takes one that is not")
         if lease is not None:
+            self.expect(lease.instance.id not in excluded, "an excluded instance")
             self.underway.pop(lease)
             self.requests += 1
-            request = Request(self.requests, excluded, 0, 0.0, "nothing", 0, lease=lease)
+            request = Request(self.requests, 0, 0.0, "nothing", 0, lease=lease)
             self.held.append(request)
 
     @rule(conditions=CONDITIONS, failing=st.sampled_from([False] * 9 + [True]))
@@ -563,7 +553,7 @@ class ReserverMachine(RuleBasedStateMachine):
     def nobody_waits_for_a_free_slot(self) -> None:
         """The point of it all."""
         for request in self.waiting:
-            assert self.best_for(request.exclude) is None, f"{request.number} waits for nothing"
+            assert self.best() is None, f"{request.number} waits for nothing"
 
     @invariant()
     def nobody_waits_too_long(self) -> None:

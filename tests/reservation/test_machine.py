@@ -2,7 +2,7 @@
 Everything in any order; and proof that the machine notices when a guard is missing.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 from unittest import mock
 
@@ -17,7 +17,7 @@ from waiter.model.routing import ServiceState
 from waiter.reservation.deadlines import Deadlines
 from waiter.reservation.free import FreeByRank
 from waiter.reservation.lease import Lease
-from waiter.reservation.queue import Lane, Waiter, WaitingQueue
+from waiter.reservation.queue import Waiter, WaitingQueue
 from waiter.reservation.reserver import InstanceReserver
 from waiter.reservation.slots import InstanceSlots
 from waiter.reservation.table import SlotTable
@@ -133,7 +133,7 @@ class MissingGuardTests(SynchronousTestCase):
         """One who is cancelled after a slot was given to it, and takes it along."""
 
         def cancelled(queue: WaitingQueue, waiter: Waiter) -> None:
-            if waiter.lane is not None:
+            if waiter.waits:
                 original(queue, waiter)
             waiter.verdict = None
 
@@ -160,26 +160,13 @@ class MissingGuardTests(SynchronousTestCase):
         original = WaitingQueue.put_all
         self.assert_noticed(WaitingQueue, "put_all", put_all)
 
-    def test_the_first_one_blocks_the_others(self) -> None:
-        """A queue that only asks the first one."""
-
-        def wants(queue: WaitingQueue, instance_id: str) -> bool:
-            first = max((waiter.lane for waiter in queue.all()), key=lambda lane: (lane.priority, -lane.first.number))
-            return instance_id not in first.exclude
-
-        self.assert_noticed(WaitingQueue, "wants", wants)
-
-    def test_exclusions_forgotten(self) -> None:
-        """A queue that gives what is not wanted."""
-
-        def next_for(queue: WaitingQueue, instance_id: str) -> Waiter:
-            return max(queue._lanes.values(), key=lambda lane: (lane.priority, -lane.first.number)).first
-
-        self.assert_noticed(WaitingQueue, "_next_for", next_for)
-
     def test_last_come_first_served(self) -> None:
         """A queue that is a stack."""
-        self.assert_noticed(Lane, "first", property(lambda lane: next(reversed(lane.waiters))))
+        self.assert_noticed(WaitingQueue, "_first", lambda queue: max(queue.all(), key=lambda waiter: waiter.number))
+
+    def test_priorities_forgotten(self) -> None:
+        """A queue that serves all alike."""
+        self.assert_noticed(WaitingQueue, "_first", lambda queue: queue.all()[0])
 
     def test_no_timeouts(self) -> None:
         """Deadlines that are never due."""
@@ -242,6 +229,15 @@ class MissingGuardTests(SynchronousTestCase):
 
         original = SlotTable.judge
         self.assert_noticed(SlotTable, "judge", judge)
+
+    def test_exclusions_forgotten(self) -> None:
+        """A table that offers the instance that has just been busy."""
+
+        def pick(table: SlotTable, exclude: Collection[str]) -> InstanceSlots | None:
+            return original(table, ())
+
+        original = SlotTable.pick
+        self.assert_noticed(SlotTable, "pick", pick)
 
     # The reserver as a whole
 

@@ -79,29 +79,6 @@ class WaitingQueueTests(SynchronousTestCase):
             self.queue.put(make_lease())
         self.assertEqual(order, [1, 3, 0, 2, 4])
 
-    def test_excluded_instances_block_nobody_else(self) -> None:
-        """When the first does not want an instance, the next one who does gets it."""
-        picky = self.queue.get(exclude=frozenset({"s.1"}))
-        other = self.queue.get()
-        self.assertTrue(self.queue.wants("s.1"))
-        self.queue.put(make_lease("1"))
-        self.successResultOf(other)
-        self.assertNoResult(picky)
-        self.assertFalse(self.queue.wants("s.1"))
-        with self.assertRaises(QueueOverflow):
-            self.queue.put(make_lease("1"))
-        self.queue.put(make_lease("2"))
-        self.assertEqual(self.successResultOf(picky).instance.id, "s.2")
-
-    def test_first_come_first_served_across_exclusions(self) -> None:
-        """Of those who want an instance the first one gets it, whatever else they do not want."""
-        excludes = [{"s.2"}, set(), {"s.3"}, {"s.1"}, set()]
-        waiting = [self.queue.get(exclude=frozenset(exclude)) for exclude in excludes]
-        for expected in (0, 1, 2, 4):
-            self.queue.put(make_lease("1"))
-            self.successResultOf(waiting[expected])
-        self.assertNoResult(waiting[3])
-
     # Leaving
 
     def test_timeout(self) -> None:
@@ -155,10 +132,7 @@ class WaitingQueueTests(SynchronousTestCase):
 
     def test_all_fail(self) -> None:
         """Each of them gets an error of its own, in the order they came."""
-        waiting = [
-            self.queue.get(priority=priority, exclude=frozenset(exclude))
-            for priority, exclude in ((0, ()), (3, ()), (0, ("x",)), (0, ()))
-        ]
+        waiting = [self.queue.get(priority=priority) for priority in (0, 3, 0, 0)]
         order: list[int] = []
         errors: list[Exception] = []
         for number, deferred in enumerate(waiting):
@@ -279,30 +253,26 @@ class WaitingQueueTests(SynchronousTestCase):
     def test_against_a_plain_list(self, data: st.DataObject) -> None:
         """Whatever is done in whatever order, a list that is searched from the front comes to the same result."""
         queue = self.make_queue()
-        model: list[tuple[int, int, frozenset[str], Deferred[Lease]]] = []
+        model: list[tuple[int, int, Deferred[Lease]]] = []
         for number in range(data.draw(st.integers(0, 25))):
             what = data.draw(st.sampled_from(["get", "get", "put", "cancel"]))
             if what == "get":
                 priority = data.draw(st.integers(0, 2))
-                exclude = data.draw(st.frozensets(st.sampled_from(["s.1", "s.2"])))
-                deferred = queue.get(priority=priority, exclude=exclude)
-                model.append((-priority, number, exclude, deferred))
+                deferred = queue.get(priority=priority)
+                model.append((-priority, number, deferred))
                 model.sort(key=lambda entry: entry[:2])
             elif what == "put":
-                lease = make_lease(data.draw(st.sampled_from("12")))
-                takers = [entry for entry in model if lease.instance.id not in entry[2]]
-                self.assertEqual(queue.wants(lease.instance.id), bool(takers))
-                if takers:
+                lease = make_lease()
+                if model:
                     queue.put(lease)
-                    self.assertIs(self.successResultOf(takers[0][3]), lease)
-                    model.remove(takers[0])
+                    self.assertIs(self.successResultOf(model.pop(0)[2]), lease)
                 else:
                     self.assertRaises(QueueOverflow, queue.put, lease)
             elif model:
                 entry = data.draw(st.sampled_from(model))
-                entry[3].cancel()
-                self.failureResultOf(entry[3], CancelledError)
+                entry[2].cancel()
+                self.failureResultOf(entry[2], CancelledError)
                 model.remove(entry)
             self.assertEqual(queue.waiting, len(model))
             for entry in model:
-                self.assertNoResult(entry[3])
+                self.assertNoResult(entry[2])

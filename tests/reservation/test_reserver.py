@@ -33,13 +33,13 @@ class ReserverCase(SynchronousTestCase):
     def update(self, slots: dict[str, int] | None = None, **more: Any) -> None:
         self.manager.update(routing(make_state(self.service, slots, **more)))
 
-    def take(self, exclude: Collection[str] = (), **more: Any) -> Lease:
-        lease = self.reserver.reserve(timeout_secs=60.0, exclude=names(exclude), **more)
+    def take(self) -> Lease:
+        lease = self.reserver.reserve(timeout_secs=60.0)
         assert isinstance(lease, Lease)
         return lease
 
-    def wait(self, exclude: Collection[str] = (), timeout_secs: float = 60.0, **more: Any) -> Deferred[Lease]:
-        waiting = self.reserver.reserve(timeout_secs=timeout_secs, exclude=names(exclude), **more)
+    def wait(self, timeout_secs: float = 60.0, priority: int = 0) -> Deferred[Lease]:
+        waiting = self.reserver.reserve(timeout_secs=timeout_secs, priority=priority)
         assert isinstance(waiting, Deferred)
         return waiting
 
@@ -194,28 +194,6 @@ class WaitTests(ReserverCase):
         self.update({"1": 2, "2": 2})
         self.assertEqual([self.served(one).instance.id for one in waiting[:4]], ["s.1", "s.1", "s.2", "s.2"])
         self.assertNoResult(waiting[4])
-
-    def test_excluded_instances(self) -> None:
-        """When only excluded instances are free, a request waits, and others pass it."""
-        self.update({"1": 1})
-        picky = self.wait(["1"])
-        other = self.take()
-        next_one = self.wait()
-        other.release(Outcome.SUCCESS)
-        served = self.served(next_one)
-        self.assertNoResult(picky)
-        served.release(Outcome.SUCCESS)
-        self.assertNoResult(picky)
-        self.update({"1": 1, "2": 1})
-        self.assertEqual(self.served(picky).instance.id, "s.2")
-
-    def test_excluded_by_all_but_not_the_best(self) -> None:
-        """When nobody wants the instance that comes first, the others are offered all the same."""
-        self.update({"1": 1, "2": 1})
-        taken = self.take(["1"])
-        picky = self.wait(["1"])
-        taken.release(Outcome.SUCCESS)
-        self.assertEqual(self.served(picky).instance.id, "s.2")
 
     def test_cancelled(self) -> None:
         """Who leaves is not served; the next one is."""
@@ -418,12 +396,6 @@ class QueueLimitTests(ReserverCase):
         first.cancel()
         self.wait()
         self.refusal()
-
-    def test_a_free_slot_needs_no_room(self) -> None:
-        """When those who wait do not want what is free, the next one takes it."""
-        self.update({"1": 1})
-        self.wait(["1"]), self.wait(["1"])
-        self.take()
 
 
 class DeploymentErrorTests(ReserverCase):
@@ -693,15 +665,17 @@ class KillTests(ReserverCase):
 
     def test_all_at_once(self) -> None:
         """A whole service is locked only when nobody uses it, and nobody waits for it either."""
-        self.update({"1": 1, "2": 1}, unhealthy=["3"])
-        picky = self.wait(["1", "2"])
+        self.update(unhealthy=["3"])
+        patient = self.wait()
         self.assertIsNone(self.reserver.reserve_all_for_kill())
-        picky.addErrback(lambda _: None)
-        picky.cancel()
+        patient.addErrback(lambda _: None)
+        patient.cancel()
+        self.update({"1": 1, "2": 1}, unhealthy=["3"])
         locks = self.reserver.reserve_all_for_kill()
         self.assertEqual({lock.instance.id for lock in locks}, names("123"))
         waiting = self.wait()
-        locks[0].release(Outcome.NOT_KILLED)
+        for lock in locks:
+            lock.release(Outcome.NOT_KILLED)
         self.served(waiting)
 
     def test_busy_instances_are_spared(self) -> None:

@@ -332,7 +332,7 @@ class NetworkTests(TestCase):
     async def test_aClientThatGoesWhileItWaitsWithALongBodyIsNoticed(self):
         """It is not read on, as there is no instance yet."""
         reserver = self.reservers.find("s")
-        leases = [reserver.try_reserve() for _ in range(4)]
+        leases = [reserver.try_reserve(frozenset()) for _ in range(4)]
         client = await self.client()
         client.transport.write(post(MANY)[:2000000])
         await self.until(lambda: reserver.load.waiting == 1)

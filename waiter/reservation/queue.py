@@ -2,6 +2,7 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 from twisted.internet.defer import Deferred, QueueOverflow, QueueUnderflow
 from twisted.internet.interfaces import IReactorTime
@@ -10,52 +11,34 @@ from waiter.model.outcome import Outcome
 from waiter.reservation.deadlines import Deadlines
 from waiter.reservation.lease import Lease
 
-ANY_INSTANCE: frozenset[str] = frozenset()
-
-
-class Lane:
-    """
-    Waiters that are alike: the same priority and the same excluded instances. First come, first served.
-    """
-
-    __slots__ = ("exclude", "priority", "waiters")
-
-    def __init__(self, priority: int, exclude: frozenset[str]) -> None:
-        self.priority = priority
-        self.exclude = exclude
-        # Not a plain dict: taking the first item of one, again and again, walks over all that went before.
-        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
-
-    @property
-    def first(self) -> "Waiter":
-        """Who came first. There must be one."""
-        return next(iter(self.waiters))
-
 
 class Waiter:
     """
     One request in the queue.
 
-    It is in a lane as long as it waits. After that C{verdict} is what its Deferred is about to be fired with.
+    When it waits no more, C{verdict} is what its Deferred is about to be fired with.
 
+    @ivar waits: whether it is in the queue.
     @ivar number: grows from waiter to waiter.
+    @ivar priority: larger ones are served first.
     @ivar since: when it came, in the clock's seconds.
     @ivar timeout_secs: how long it waits at most; C{None} for ever.
     @ivar tick: its deadline in the L{Deadlines}.
     """
 
-    __slots__ = ("deferred", "lane", "number", "since", "tick", "timeout_secs", "verdict")
+    __slots__ = ("deferred", "number", "priority", "since", "tick", "timeout_secs", "verdict", "waits")
 
     def __init__(
         self,
         number: int,
-        lane: Lane,
+        priority: int,
         since: float,
         timeout_secs: float | None,
         cancelled: "Callable[[Waiter], None]",
     ) -> None:
         self.number = number
-        self.lane: Lane | None = lane
+        self.priority = priority
+        self.waits = True
         self.since = since
         self.timeout_secs = timeout_secs
         self.tick: int | None = None
@@ -68,8 +51,7 @@ class WaitingQueue:
     A C{DeferredQueue(size=0, backlog=...)} by contract: C{get} returns a Deferred that a later C{put} fires, and raises
     C{QueueUnderflow} when the backlog is full. What is put is never kept: C{put} raises C{QueueOverflow} when nobody takes it.
 
-    Beyond the contract, waiters have a timeout, a priority and instances they do not want; leaving costs the same however
-    many wait. A waiter never stands in the way of one behind it that takes what it does not want.
+    Beyond the contract, waiters have a timeout and a priority; leaving costs the same however many wait.
 
     Deferreds are fired only when all of a change has been made, one after the other and never one inside another: what a
     callback does to the queue is carried out at once, and the Deferreds which that fires have their turn afterwards.
@@ -94,46 +76,40 @@ class WaitingQueue:
         self.backlog = backlog
         self._emptied = emptied
         self._deadlines: Deadlines[Waiter] = Deadlines(clock, overdue)
-        self._lanes: dict[tuple[int, frozenset[str]], Lane] = {}
+        # By priority. Not plain dicts: taking the first item of one, again and again, walks over all that went before.
+        self._waiters: dict[int, OrderedDict[Waiter, None]] = {}
         self._number = 0
         # Decided, but their Deferreds have not been fired yet.
         self._decided: deque[Waiter] = deque()
         self._delivering = False
         self.waiting = 0
 
-    def get(
-        self, *, timeout_secs: float | None = None, exclude: frozenset[str] = ANY_INSTANCE, priority: int = 0
-    ) -> Deferred[Lease]:
+    def get(self, *, timeout_secs: float | None = None, priority: int = 0) -> Deferred[Lease]:
         """
         Wait for a slot. Cancelling leaves the queue; if a slot has been given by then, it is given back.
 
-        @param exclude: ids of instances not to be given.
         @param priority: larger ones are served first.
         @raise QueueUnderflow: as many wait as may.
         """
         if self.backlog is not None and self.waiting >= self.backlog:
             raise QueueUnderflow
-        lane = self._lanes.get((priority, exclude))
-        if lane is None:
-            lane = self._lanes[priority, exclude] = Lane(priority, exclude)
+        alike = self._waiters.get(priority)
+        if alike is None:
+            alike = self._waiters[priority] = OrderedDict()
         self._number += 1
         now = self._clock.seconds()
-        waiter = Waiter(self._number, lane, now, timeout_secs, self._cancelled)
-        lane.waiters[waiter] = None
+        waiter = Waiter(self._number, priority, now, timeout_secs, self._cancelled)
+        alike[waiter] = None
         self.waiting += 1
         if timeout_secs is not None:
             waiter.tick = self._deadlines.add(waiter, now + timeout_secs)
         return waiter.deferred
 
-    def wants(self, instance_id: str) -> bool:
-        """Whether somebody would take a slot of this instance."""
-        return any(instance_id not in lane.exclude for lane in self._lanes.values())
-
     def put(self, lease: Lease) -> None:
         """
-        Give a slot to the first of those with the highest priority who do not exclude its instance.
+        Give a slot to the first of those with the highest priority.
 
-        @raise QueueOverflow: nobody takes it; it remains the caller's.
+        @raise QueueOverflow: nobody waits; it remains the caller's.
         """
         self.put_all((lease,))
 
@@ -142,11 +118,11 @@ class WaitingQueue:
         Give each slot as C{put} does, and tell the waiters when all are given.
 
         @param leases: may be a generator that looks at the queue before it yields the next one.
-        @raise QueueOverflow: nobody takes one of them; that and the later ones remain the caller's.
+        @raise QueueOverflow: nobody waits for one of them; that and the later ones remain the caller's.
         """
         try:
             for lease in leases:
-                self._decide(self._next_for(lease.instance.id), lease)
+                self._decide(self._first(), lease)
         finally:
             self._deliver()
 
@@ -162,9 +138,7 @@ class WaitingQueue:
 
     def all(self) -> list[Waiter]:
         """Everybody who waits, in the order they came."""
-        return sorted(
-            (waiter for lane in self._lanes.values() for waiter in lane.waiters), key=lambda waiter: waiter.number
-        )
+        return sorted(chain.from_iterable(self._waiters.values()), key=lambda waiter: waiter.number)
 
     def stop(self) -> None:
         """Cancel the timer of an empty queue. Whoever waits afterwards starts it again."""
@@ -172,15 +146,12 @@ class WaitingQueue:
 
     def oldest_since(self) -> float | None:
         """When the one who waits longest came, in the clock's seconds; C{None} if nobody waits."""
-        return min((lane.first.since for lane in self._lanes.values()), default=None)
+        return min((next(iter(alike)).since for alike in self._waiters.values()), default=None)
 
-    def _next_for(self, instance_id: str) -> Waiter:
-        lanes = [lane for lane in self._lanes.values() if instance_id not in lane.exclude]
-        if not lanes:
+    def _first(self) -> Waiter:
+        if not self._waiters:
             raise QueueOverflow
-        if len(lanes) == 1:
-            return lanes[0].first
-        return max(lanes, key=lambda lane: (lane.priority, -lane.first.number)).first
+        return next(iter(self._waiters[max(self._waiters)]))
 
     def _decide(self, waiter: Waiter, verdict: Lease | Exception) -> None:
         self._leave(waiter)
@@ -188,13 +159,13 @@ class WaitingQueue:
         self._decided.append(waiter)
 
     def _leave(self, waiter: Waiter) -> None:
-        lane = waiter.lane
-        if lane is None:
+        if not waiter.waits:
             raise RuntimeError("A waiter left the queue twice")
-        waiter.lane = None
-        del lane.waiters[waiter]
-        if not lane.waiters:
-            del self._lanes[lane.priority, lane.exclude]
+        waiter.waits = False
+        alike = self._waiters[waiter.priority]
+        del alike[waiter]
+        if not alike:
+            del self._waiters[waiter.priority]
         self.waiting -= 1
         if not self.waiting:
             self._deadlines.clear()
@@ -202,7 +173,7 @@ class WaitingQueue:
             self._deadlines.discard(waiter, waiter.tick)
 
     def _cancelled(self, waiter: Waiter) -> None:
-        if waiter.lane is not None:
+        if waiter.waits:
             self._leave(waiter)
             if not self.waiting:
                 self._emptied()

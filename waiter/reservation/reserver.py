@@ -13,7 +13,7 @@ from waiter.model.routing import ServiceState
 from waiter.model.service import Service
 from waiter.reservation.context import ReserverContext
 from waiter.reservation.lease import Lease
-from waiter.reservation.queue import ANY_INSTANCE, Waiter, WaitingQueue
+from waiter.reservation.queue import Waiter, WaitingQueue
 from waiter.reservation.refusals import no_instance_in_time, queue_full, service_failing, shutting_down
 from waiter.reservation.selection import choose_victim
 from waiter.reservation.slots import InstanceSlots
@@ -22,9 +22,9 @@ from waiter.reservation.views import table_state
 
 # Note [No free slot while somebody waits]
 #
-# Whenever code outside this package runs, no waiter waits for a slot that is free and not excluded by it. Whatever may
-# make a slot free (a release, an update, the end of an ejection or of a lock) ends in _grant(). It follows that a request
-# which finds a free slot may take it without looking at the queue: nobody there wants it.
+# Whenever code outside this package runs, nobody waits while a slot is free. Whatever may make a slot free (a release,
+# an update, the end of an ejection or of a lock) ends in _grant(). It follows that a request which finds a free slot may
+# take it without looking at the queue: there is nobody in it.
 #
 # _grant() gives all it can before the first Deferred fires, so this holds inside callbacks, too.
 
@@ -64,14 +64,11 @@ class InstanceReserver:
 
     # Requests
 
-    def reserve(
-        self, *, timeout_secs: float, exclude: frozenset[str] = ANY_INSTANCE, priority: int = 0
-    ) -> Lease | Deferred[Lease]:
+    def reserve(self, *, timeout_secs: float, priority: int = 0) -> Lease | Deferred[Lease]:
         """
         Take a slot, or wait for one.
 
         @param timeout_secs: how long to wait at most. That it has passed is noticed up to 0.1 s late.
-        @param exclude: ids of instances that will not do; the request waits even if they are free.
         @param priority: among those who wait larger ones are served first, equal ones as they came.
         @return: a lease if a slot is free. Otherwise a Deferred that fires with one, or fails with C{NoInstanceInTime},
             C{ServiceFailing} or C{ShuttingDown}. Cancelling it leaves the queue, or gives back a slot just given.
@@ -81,16 +78,20 @@ class InstanceReserver:
         """
         now = self._last_request_at = self._seconds()
         if self._barred:
-            return self._reserve_barred(timeout_secs, exclude, priority)
-        row = self._table.pick(exclude) if exclude else self._table.free.first()
+            return self._reserve_barred(timeout_secs, priority)
+        row = self._table.free.first()
         if row is None:
-            return self._wait(timeout_secs, exclude, priority)
+            return self._wait(timeout_secs, priority)
         lease = Lease(row.instance, now, self._give_back)
         row.leases.add(lease)
         return lease
 
-    def try_reserve(self, exclude: frozenset[str] = ANY_INSTANCE) -> Lease | None:
-        """Take a slot if one is free now and nothing else stands against it. Never waits, never raises."""
+    def try_reserve(self, exclude: frozenset[str]) -> Lease | None:
+        """
+        Take a slot if one is free now and nothing else stands against it. Never waits, never raises.
+
+        @param exclude: ids of instances that will not do.
+        """
         if self._closed:
             return None
         if self.retired:
@@ -98,17 +99,16 @@ class InstanceReserver:
         row = None if self._barred else self._table.pick(exclude)
         return None if row is None else self._take(row)
 
-    def _reserve_barred(self, timeout_secs: float, exclude: frozenset[str], priority: int) -> Lease | Deferred[Lease]:
+    def _reserve_barred(self, timeout_secs: float, priority: int) -> Lease | Deferred[Lease]:
         if self._closed:
             raise shutting_down(self.service.id)
         if self._state.deployment_error is not None:
             raise service_failing(self.service.id, self._state.deployment_error)
-        successor = self._context.successor(self.service)
-        return successor.reserve(timeout_secs=timeout_secs, exclude=exclude, priority=priority)
+        return self._context.successor(self.service).reserve(timeout_secs=timeout_secs, priority=priority)
 
-    def _wait(self, timeout_secs: float, exclude: frozenset[str], priority: int) -> Deferred[Lease]:
+    def _wait(self, timeout_secs: float, priority: int) -> Deferred[Lease]:
         try:
-            waiting = self._queue.get(timeout_secs=timeout_secs, exclude=exclude, priority=priority)
+            waiting = self._queue.get(timeout_secs=timeout_secs, priority=priority)
         except QueueUnderflow:
             load = self.load
             raise queue_full(self._state, waiting=load.waiting, outstanding=load.outstanding) from None
@@ -153,15 +153,12 @@ class InstanceReserver:
     # Those who wait
 
     def _grant(self) -> None:
-        """Give every free slot to a waiter who wants it, then tell them (Note [No free slot while somebody waits])."""
+        """Give free slots to those who wait, then tell them (Note [No free slot while somebody waits])."""
         self._queue.put_all(self._wanted_slots())
 
     def _wanted_slots(self) -> Iterator[Lease]:
-        wants = self._queue.wants
         while self._queue.waiting:
             row = self._table.free.first()
-            if row is not None and not wants(row.instance.id):
-                row = next((other for other in self._table.order if other.free and wants(other.instance.id)), None)
             if row is None:
                 return
             yield self._take(row)
@@ -205,7 +202,7 @@ class InstanceReserver:
 
     # Kills
 
-    def reserve_for_kill(self, *, exclude: frozenset[str] = ANY_INSTANCE) -> Lease | None:
+    def reserve_for_kill(self, *, exclude: frozenset[str] = frozenset()) -> Lease | None:
         """
         Lock the instance that is best killed; no further request is sent to it.
 

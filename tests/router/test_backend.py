@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.router.world import World, chunked, get, head, ok, parse, unchunk, values
+from tests.router.world import World, chunked, get, head, ok, parse, post, unchunk, values
 from waiter.model.instance import Instance
 from waiter.router.attempt import Attempt
 from waiter.router.exchange import Exchange
@@ -35,6 +35,20 @@ class PoolTests(SynchronousTestCase):
             world.step()
             self.assertEqual([bool(wire.protocol.asker) for wire in world.instances.wires], [False, False, True])
             world.instances.last.deliver(ok())
+
+    def test_whereNothingCanBeSentNothingIs(self):
+        """A connection that is about to be lost, as after a goodbye in TLS, is not used again."""
+        world, client = self.used()
+        ending = world.instances.last
+        ending.take()
+        ending.producer.stopProducing()
+        client.deliver(post(b"once"))
+        world.step()
+        self.assertEqual((ending.take(), len(world.instances.wires)), (b"", 2))
+        world.instances.last.deliver(ok())
+        self.assertEqual(parse(client.take())[0], b"HTTP/1.1 200 OK")
+        ending.finish()
+        world.check_idle(self)
 
     def test_idleConnectionsAreClosed(self):
         """After ten seconds without use, give or take."""

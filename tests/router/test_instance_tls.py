@@ -8,7 +8,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority
-from tests.contracts.transports import Building, ConnectorContract, End
+from tests.contracts.transports import Building, ConnectorContract, End, Flood, HalfCloseableEnd
 from tests.router.test_carriers import NOT_FAST, ConnectedTCP
 from waiter.router.instance_tls import secure_connector
 from waiter.support.trust import CertificateRefused, Trust
@@ -113,6 +113,20 @@ class SecureConnectorTests:
         await self.assertFailure(connecting, error.TimeoutError)
         await far.whenLost()
         self.assertEqual(self.timers(), [])
+
+    async def test_afterAGoodbyeTheConnectionIsLostWhoeverMightWrite(self):
+        """A producer is told in the same moment that nothing can be sent any more, and not waited for."""
+        far, address = self.listen()
+        near = await self.makeConnector()("127.0.0.1", address.port, HalfCloseableEnd, 5)
+        producer = Flood(near.transport, 0)
+        near.transport.registerProducer(producer, True)
+        near.transport.write(b"hello")
+        await far.whenReceived(5)
+        far.transport.loseConnection()
+        await near.whenLost()
+        self.assertEqual((near.events, producer.calls), (["made", "lost"], ["stop"]))
+        self.assertTrue(near.reasons[0].check(error.ConnectionDone), near.reasons)
+        await far.whenLost()
 
     async def test_whenItIsCancelledDuringTheHandshake(self):
         far = End()

@@ -15,7 +15,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.certificates import Authority
-from tests.contracts.transports import MUCH, Building, Connecting, End, HalfCloseableEnd, TransportContract
+from tests.contracts.transports import MUCH, Building, Connecting, End, Flood, HalfCloseableEnd, TransportContract
 from tests.router.test_carriers import NOT_FAST, OnSockets
 from tests.router.test_listening import Ends
 from tests.router.world import Wire, World
@@ -436,6 +436,18 @@ class ServedTests:
             else:
                 raw.sendall(client.bio_read(65536))
                 return client
+
+    async def test_aClientThatSaysGoodbyeIsLostWhoeverMightWrite(self):
+        await self.served()
+        far = await self.client()
+        far.transport.write(b"q")
+        await self.near.whenReceived(1)
+        producer = Flood(self.near.transport, 0)
+        self.near.transport.registerProducer(producer, True)
+        far.transport.loseConnection()
+        await self.near.whenLost()
+        self.assertEqual(producer.calls, ["stop"])
+        self.assertTrue(self.near.reasons[0].check(ConnectionDone), self.near.reasons)
 
     async def test_aClientThatGoesWithoutAGoodbyeIsLost(self):
         await self.served()

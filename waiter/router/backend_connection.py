@@ -167,7 +167,8 @@ class BackendConnection(Protocol):
             self.asker.instance_ready()
 
     def stopProducing(self) -> None:
-        """The connection is lost, which C{connectionLost} says again."""
+        """Nothing can be sent any more. That the connection is lost, C{connectionLost} says, perhaps later."""
+        self.reusable = False
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes from the instance."""

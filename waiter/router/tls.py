@@ -23,8 +23,8 @@ class TLSTransport(TLSMemoryBIOProtocol):
     Twisted's TLS as the router's protocols need it. Where Twisted's own differs:
 
     it ends a connection that is aborted with a goodbye, by which the other side takes for the whole what is not; to lose
-    a connection, it waits for the other side's goodbye; and asked to end one direction, it does so beneath TLS, where what
-    was written is lost.
+    a connection, it waits for the other side's goodbye; asked to end one direction, it does so beneath TLS, where what
+    was written is lost; and when the other side has said goodbye, a transport that waits for the producer never closes.
     """
 
     transport: Any
@@ -59,6 +59,14 @@ class TLSTransport(TLSMemoryBIOProtocol):
             # Nobody waited for the other side's goodbye, so it is no matter that it did not come.
             self._lostTLSConnection = True
         super().connectionLost(reason)
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        """No more comes, and nothing can be sent: the producer is told at once, the protocol when the transport is closed."""
+        producer = self._producer
+        if producer is not None:
+            self.unregisterProducer()
+            producer.stopProducing()
+        super()._tlsShutdownFinished(reason)
 
     @property
     def unsent_bytes(self) -> int | None:

@@ -128,16 +128,15 @@ class OutageTests(TestCase):
         if State.LOST not in self.states:
             self.assertEqual(self.client.session_id, session)
 
-    async def test_whenTheServerHangsForLongerThanASession_theNodeIsMadeAgainInANewOne(self):
+    async def test_whenTheServerHangsForLongerThanASession_itCountsAsLostAndTheNodeIsThereAfterwards(self):
         await self.registered()
-        session = self.client.session_id
         self.server.freeze()
         await self.becomes(State.SUSPENDED)
         await self.becomes(State.LOST)
         self.server.thaw()
         await self.becomes(State.CONNECTED)
+        # Whether the session is over then depends on what the server does first when it goes on.
         await until(self.node_is_ours, bool)
-        self.assertNotEqual(self.client.session_id, session)
 
     async def test_whenTheSessionIsEndedBySomebodyElse_theNodeIsMadeAgain(self):
         registration = await self.registered()

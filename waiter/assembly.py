@@ -22,6 +22,7 @@ from waiter.autoscaler.evictor import Evictor
 from waiter.autoscaler.executor import ScalingExecutor
 from waiter.catalog.hosts import own_hosts
 from waiter.catalog.interface import StoreUnusable
+from waiter.catalog.overrides import Overrides
 from waiter.catalog.resolver import Resolver
 from waiter.catalog.services import ServiceCatalog
 from waiter.catalog.sqlite import SQLiteStore
@@ -152,10 +153,12 @@ def assemble(
     if fleet is not None and settings.store.kind == "zookeeper":
         store = fleet.store
     cluster_secret = ClusterSecret(store) if shared is not None and isinstance(store, ZooKeeperStore) else None
+    overrides = Overrides(store, wall=wall)
     services = ServiceCatalog(
         store,
         prefix=settings.cluster.service_prefix,
         rules=make_rules(settings),
+        overrides=overrides.parameters,
         keep_unused_secs=settings.catalog.keep_unused_days * 86400,
         wall=wall,
     )
@@ -279,6 +282,9 @@ def assemble(
     )
     aggregator.states.subscribe(lambda state: services.see_in_use(state.services))
     services.forgotten.subscribe(resolver.forget)
+    services.redescribed.subscribe(lambda service: resolver.forget([service.id]))
+    services.redescribed.subscribe(scheduler.redescribe)
+    overrides.changes.subscribe(services.reconsider)
     catalog_tidying = Periodic(
         reactor,
         CATALOG_TIDYING_SECS,
@@ -303,6 +309,7 @@ def assemble(
             autoscaler=autoscaler,
             scheduler=scheduler,
             services=services,
+            overrides=overrides,
             resolver=resolver,
             metrics=metrics,
             settings_view=lambda: effective_settings(settings, identity, _iso(identity.started_at)),

@@ -10,8 +10,9 @@ from twisted.internet.task import Clock
 from tests.doubles.scheduler import MemoryScheduler
 from waiter.admin.app import Parts, api_resource
 from waiter.catalog.descriptor import Descriptor
+from waiter.catalog.overrides import Override
 from waiter.discovery.maintainer import maintainer_view
-from waiter.errors import NotFound, ServiceUnknown
+from waiter.errors import BadRequest, NotFound, ServiceUnknown
 from waiter.model.description import ServiceDescription
 from waiter.model.identity import Identity
 from waiter.model.instance import Instance
@@ -125,6 +126,25 @@ class Autoscaler:
         return {service_id: {"scaling-state": state} for service_id, state in self.scaling.items()}
 
 
+class Catalog(dict):
+    """Services by id; of their parameters any may be overridden but C{cmd}."""
+
+    def check_overrides(self, service, overrides):
+        if "cmd" in overrides:
+            raise BadRequest("Cannot override the following parameter(s): cmd")
+        return overrides
+
+
+class Overrides(dict):
+    """Those of services, by their ids."""
+
+    async def set(self, service_id, parameters, *, by):
+        self[service_id] = Override(parameters=parameters, by=by, at=NOON)
+
+    def refresh(self, service_id):
+        return succeed(None)
+
+
 @attrs.define
 class Resolver:
     """
@@ -211,7 +231,8 @@ class Api:
         self.reservers = Reservers()
         self.autoscaler = Autoscaler()
         self.scheduler = Scheduler()
-        self.catalog = {}
+        self.catalog = Catalog()
+        self.overrides = Overrides()
         self.resolver = Resolver(make_service())
         self.parts = Parts(
             **{
@@ -223,6 +244,7 @@ class Api:
                 "autoscaler": self.autoscaler,
                 "scheduler": self.scheduler,
                 "services": self.catalog,
+                "overrides": self.overrides,
                 "resolver": self.resolver,
                 "metrics": Metrics(),
                 "settings_view": lambda: {"cluster-config": {"name": "waiter"}},

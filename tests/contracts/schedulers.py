@@ -2,6 +2,7 @@
 
 import json
 
+import attrs
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface.verify import verifyObject
@@ -126,6 +127,17 @@ class SchedulerContract(SchedulerTools):
     async def test_anUnknownServiceCannotBeScaled(self):
         with self.assertRaises(ServiceNotFound):
             await self.scheduler.scale("waiter-service-unknown", 1)
+
+    async def test_aServiceMayBeDescribedAnewAndStaysTheSame(self):
+        service = self.working("a")
+        self.scheduler.redescribe(service)
+        self.assertEqual(dict(await self.scheduler.services()), {})
+        await self.scheduler.create(service)
+        before = await self.healthy(service, 1)
+        description = service.description.model_copy(update={"termination_grace_period_secs": 1})
+        self.scheduler.redescribe(attrs.evolve(service, description=description))
+        after = self.find(await self.scheduler.services(), service.id)[1].active
+        self.assertEqual([each.id for each in after], [each.id for each in before])
 
     async def test_itMayBeToldForWhichServicesRequestsWaitWhateverThereIs(self):
         service = self.working("a")

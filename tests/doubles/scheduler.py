@@ -150,6 +150,12 @@ class MemoryScheduler(TwistedService):
     def services(self) -> Deferred[Mapping[ServiceRecord, ServiceInstances]]:
         return self._when_let(lambda: succeed(self._snapshot()))
 
+    def redescribe(self, service: Service) -> None:
+        self.calls.append(("redescribe", service.id))
+        if service.id in self._services:
+            self._services[service.id].service = service
+            self.changed()
+
     def create(self, service: Service) -> Deferred[bool]:
         self.calls.append(("create", service.id))
 

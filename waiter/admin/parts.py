@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IRequest
 
 from waiter.catalog.descriptor import Descriptor
+from waiter.catalog.overrides import Override
 from waiter.model.identity import Identity
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState
@@ -77,6 +78,26 @@ class ShownCatalog(Protocol):
     def get(self, service_id: str) -> Service | None:
         """One of them."""
 
+    def check_overrides(self, service: Service, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+        """
+        Overrides in the form in which they are stored.
+
+        @raise waiter.errors.WaiterError: they cannot be, or do not hold.
+        """
+
+
+class ShownOverrides(Protocol):
+    """What holds for services instead of what was asked for."""
+
+    def get(self, service_id: str) -> Override | None:
+        """What was said last; C{None} if nothing ever was."""
+
+    async def set(self, service_id: str, parameters: Mapping[str, Any], *, by: str) -> None:
+        """Replace all overrides of a service; done when that is stored."""
+
+    def refresh(self, service_id: str) -> Deferred[None]:
+        """Read anew what is stored."""
+
 
 class RequestResolver(Protocol):
     """The way from a request to its service."""
@@ -123,6 +144,7 @@ class Parts:
     autoscaler: ShownAutoscaler
     scheduler: IScheduler
     services: ShownCatalog
+    overrides: ShownOverrides
     resolver: RequestResolver
     metrics: Metrics
     settings_view: Callable[[], Mapping[str, Any]]

@@ -12,6 +12,7 @@ from waiter.admin.endpoint import Answer, Routes, gathered, json_answer, media_o
 from waiter.admin.filters import service_filter
 from waiter.admin.logs import Logs
 from waiter.admin.negotiation import CONTENT_TYPES
+from waiter.admin.overrides import override_routes, override_view
 from waiter.admin.parts import Parts
 from waiter.admin.views import ServiceFacts, listing_entry, service_body
 from waiter.errors import Forbidden, ServiceNotFound
@@ -30,6 +31,7 @@ def service_routes(parts: Parts) -> Routes:
     routes.add("/apps", area.list)
     routes.add("/apps/<service_id>", area.show)
     routes.add("/apps/<service_id>", area.delete, methods=("DELETE",))
+    override_routes(parts, routes)
     routes.add("/apps/<service_id>/logs", logs.listing)
     routes.add("/apps/<service_id>/logs/<instance_id>/<path:path>", logs.file)
     return routes
@@ -83,6 +85,9 @@ class _Services:
             effective=is_true(given, "effective-parameters") or includes(given, "effective-parameters"),
             log_urls=self._parts.may_manage(self._parts.principal(request), service_id),
         )
+        override = self._parts.overrides.get(service_id)
+        if override is not None:
+            body["service-description-overrides"] = override_view(override)
         if includes(given, "metrics"):
             body["metrics"] = self._metrics(service_id)
         return json_answer(body)

@@ -15,11 +15,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from waiter.catalog.interface import IStore
+from waiter.catalog.overrides import NONE
 from waiter.catalog.rules import Constraints, Rules
 from waiter.catalog.service_id import DEFAULT_PREFIX, service_id
 from waiter.catalog.uses import Uses
-from waiter.catalog.validation import describe
+from waiter.catalog.validation import check_overrides, describe
 from waiter.errors import ServiceUnavailable, WaiterError
+from waiter.model.description import ServiceDescription
 from waiter.model.service import Service
 from waiter.support.shared import Shared
 from waiter.support.topic import Topic
@@ -43,6 +45,7 @@ class ServiceCatalog(TwistedService):
 
     @ivar rules: how descriptions are made whole and judged.
     @ivar forgotten: told the ids of services that were just forgotten.
+    @ivar redescribed: told services whose descriptions are others now.
     """
 
     name = "service catalog"
@@ -54,12 +57,15 @@ class ServiceCatalog(TwistedService):
         *,
         prefix: str = DEFAULT_PREFIX,
         rules: Rules | None = None,
+        overrides: Callable[[str], Mapping[str, Any]] = lambda _: NONE,
         keep_unused_secs: float = float("inf"),
         wall: Callable[[], float] = time.time,
     ) -> None:
         """
         @param prefix: what service ids begin with.
         @param rules: how descriptions are made whole and judged.
+        @param overrides: what holds for a service, by its id, instead of what was asked for. L{reconsider} has to be told
+            of each change.
         @param keep_unused_secs: how long services that are not in use are remembered.
         @param wall: seconds since the epoch.
         @raise ValueError: the prefix is none.
@@ -69,7 +75,9 @@ class ServiceCatalog(TwistedService):
         self._store = store
         self._prefix = prefix
         self.rules = rules or Rules()
+        self._overrides = overrides
         self.forgotten: Topic[Collection[str]] = Topic()
+        self.redescribed: Topic[Service] = Topic()
         self._wall = wall
         self._uses = Uses(keep_unused_secs)
         self._services: dict[str, Service] = {}
@@ -118,7 +126,7 @@ class ServiceCatalog(TwistedService):
         except (TypeError, ValueError, WaiterError) as error:
             self._log.error("The service {service_id} cannot be revived: {error}", service_id=service_id, error=error)
             return None
-        self._revived[service_id] = service = Service(id=service_id, core=coerced, description=description)
+        self._revived[service_id] = service = self._service(service_id, coerced, description)
         if self._may_be_asked_for(service):
             # For the next start. That it could not be stored is logged, and the instances run all the same.
             self.remember(service).addErrback(lambda _: None)
@@ -140,7 +148,38 @@ class ServiceCatalog(TwistedService):
         @raise ServiceMisconfigured: they do not hold.
         """
         coerced, description = describe(core, self.rules)
-        return Service(id=service_id(coerced, prefix=self._prefix), core=coerced, description=description)
+        return self._service(service_id(coerced, prefix=self._prefix), coerced, description)
+
+    def check_overrides(self, service: Service, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+        """
+        Overrides of a service in the form in which they are stored.
+
+        @param overrides: parameters under their outside names, not yet coerced.
+        @raise WaiterError: they cannot be overridden, or do not hold for this service.
+        """
+        return check_overrides(service.core, overrides, self.rules)
+
+    def reconsider(self, service_id: str) -> None:
+        """What is overridden of this service has changed."""
+        for services in (self._services, self._revived):
+            service = services.get(service_id)
+            if service is not None:
+                _, description = describe(service.core, attrs.evolve(self.rules, constraints=_UNBOUNDED))
+                services[service_id] = service = self._service(service_id, service.core, description)
+                self.redescribed.publish(service)
+
+    def _service(self, service_id: str, core: Mapping[str, Any], description: ServiceDescription) -> Service:
+        overrides = self._overrides(service_id)
+        if overrides:
+            try:
+                _, description = describe(core, attrs.evolve(self.rules, constraints=_UNBOUNDED), overrides=overrides)
+            except WaiterError as error:
+                self._log.error(
+                    "The overrides of {service_id} do not hold any more and are left out: {error}. Set others.",
+                    service_id=service_id,
+                    error=error.details.get("friendly-error-message", error),
+                )
+        return Service(id=service_id, core=core, description=description)
 
     def remember(self, service: Service) -> Deferred[Service]:
         """
@@ -263,7 +302,7 @@ class ServiceCatalog(TwistedService):
             return
         self._uses.read(stored_id, used_at, now)
         # Under its own id, even if such a description would get another one today: its instances bear this one.
-        self._services[stored_id] = Service(id=stored_id, core=core, description=description)
+        self._services[stored_id] = self._service(stored_id, core, description)
 
 
 def _written(service: Service, used_at: float) -> bytes:

@@ -223,6 +223,12 @@ class IScheduler(Interface):
         @raise waiter.errors.WaiterError: a service described so cannot run here.
         """
 
+    def redescribe(service: Service) -> None:
+        """
+        The description of a service is another now, though not its id: go by it, as far as that is possible for what is
+        there already. A service that is not known is passed over.
+        """
+
     def log_entries(service_id: str, instance_id: str, directory: str) -> Deferred[tuple[LogEntry, ...]]:
         """
         List a directory of an instance's log directory; C{directory} is relative to it, and empty for itself.

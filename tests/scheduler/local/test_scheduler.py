@@ -3,6 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
+import attrs
 from twisted.internet.defer import TimeoutError as WaitedTooLong
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -730,6 +731,25 @@ class KillingTests(SchedulerCase):
         self.runner.started[0].vanish()
         self.assertEqual(self.look(self.described)[0].task_count, 1)
         self.assertEqual(self.look(self.described)[0].instances, 1)
+
+
+class RedescribingTests(SchedulerCase):
+    def test_whatRunsAndWhatIsStartedGoesByTheNewDescription(self):
+        self.start()
+        described = self.create(termination_grace_period_secs=5)
+        self.settle()
+        self.changes.clear()
+        description = described.description.model_copy(update={"termination_grace_period_secs": 9})
+        self.scheduler.redescribe(attrs.evolve(described, description=description))
+        self.scale(described, 2)
+        self.assertTrue(self.changes)
+        self.scheduler.delete(described.id)
+        self.assertEqual([set(each.graces) for each in self.runner.started], [{9}, {9}])
+
+    def test_aServiceThatIsNotKnownIsPassedOver(self):
+        self.start()
+        self.scheduler.redescribe(service())
+        self.assertEqual(self.successResultOf(self.scheduler.services()), {})
 
 
 class AdoptingTests(SchedulerCase):

@@ -11,11 +11,12 @@ class Backoff:
     The pauses of one service: each longer than the last by its C{restart-backoff-factor}, up to a minute. They begin again
     with the shortest when an instance has worked for a while; those that pass a check and then break make them longer, too.
 
+    @ivar factor: how much longer each pause is than the last.
     @ivar not_before: when the next instance may be started, in the clock's seconds.
     """
 
     def __init__(self, factor: float) -> None:
-        self._factor = factor
+        self.factor = factor
         self._pause_secs = 0.0
         self._raised_at = float("-inf")
         # When an instance became healthy for the first time since then.
@@ -31,7 +32,7 @@ class Backoff:
             self._pause_secs = 0.0
             self._raised_at = float("-inf")
         if started_at >= self._raised_at:
-            self._pause_secs = min(LONGEST_PAUSE_SECS, self._pause_secs * self._factor or FIRST_PAUSE_SECS)
+            self._pause_secs = min(LONGEST_PAUSE_SECS, self._pause_secs * self.factor or FIRST_PAUSE_SECS)
             self._raised_at = now
             self._healthy_at = None
         self.not_before = now + self._pause_secs

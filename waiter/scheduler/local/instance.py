@@ -118,6 +118,10 @@ class LocalInstance:
         self._grace: IDelayedCall | None = None
         self._looking: Deferred[Sequence[ListeningSocket]] | None = None
 
+    def redescribe(self, description: ServiceDescription) -> None:
+        """Go by another description from the next check on; a time of grace that has begun stays as it is."""
+        self._description = description
+
     @property
     def id(self) -> str:
         """The instance id."""

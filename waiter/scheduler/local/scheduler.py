@@ -194,6 +194,13 @@ class LocalScheduler(TwistedService):
         """See L{IScheduler}."""
         return execute(self._create, service)
 
+    def redescribe(self, service: Service) -> None:
+        """See L{IScheduler}."""
+        entry = self._services.get(service.id)
+        if entry is not None:
+            entry.redescribe(service)
+            self._publish()
+
     def scale(self, service_id: str, instances: int, force: bool = False) -> Deferred[None]:  # noqa: ARG002
         """See L{IScheduler}. Nothing is ever pending here, so C{force} has no meaning."""
         entry = self._services.get(service_id)

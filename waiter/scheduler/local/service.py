@@ -43,6 +43,13 @@ class LocalService:
         self.shortage: Shortage | None = None
         self._conflicts = 0
 
+    def redescribe(self, service: Service) -> None:
+        """The description is another now: for what is started, and for the checks and the end of what runs."""
+        self.service = service
+        self.backoff.factor = service.description.restart_backoff_factor
+        for instance in self.instances.values():
+            instance.redescribe(service.description)
+
     @property
     def active(self) -> list[LocalInstance]:
         """The instances that run and are meant to."""

@@ -200,6 +200,9 @@ class MarathonScheduler(TwistedService):
         """See L{IScheduler}."""
         return Deferred.fromCoroutine(self._create(service))
 
+    def redescribe(self, service: Service) -> None:
+        """See L{IScheduler}. An app stays as it was created: to change it would be to start all its instances anew."""
+
     def scale(self, service_id: str, instances: int, force: bool = False) -> Deferred[None]:
         """
         See L{IScheduler}. A number lower than what runs is shown for a while and then given up, as Marathon would stop

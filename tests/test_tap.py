@@ -67,6 +67,7 @@ class MakeServiceTests(SynchronousTestCase):
             ("autoscaler", "listening"),
         ]:
             self.assertLess(names.index(earlier), names.index(later))
+        self.assertEqual(names[-1], "garbage")
         self.assertFalse(root.services[0].path.exists())
 
     def test_endpointThatStrangersCanReachIsRefused(self):

@@ -9,6 +9,7 @@ from twisted.python import usage
 
 from waiter.settings import Settings, SettingsError
 from waiter.settings_sources import read_settings, settings_path
+from waiter.support.garbage import GarbageService
 from waiter.support.reactors import install_fast_reactor
 from waiter.support.signals import hear_again
 from waiter.version import __version__
@@ -83,4 +84,5 @@ def makeService(options: Options) -> IService:
     except SettingsError as error:
         raise SystemExit(f"waiter: {error}") from None
     root.stop_again = partial(hear_again, reactor)
+    GarbageService().setServiceParent(root)
     return root

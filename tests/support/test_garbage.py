@@ -1,0 +1,43 @@
+"""The garbage collector is sparing while Waiter runs, and as before afterwards."""
+
+import gc
+import weakref
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from waiter.support.garbage import GarbageService
+
+
+class Thing:
+    pass
+
+
+class GarbageTests(SynchronousTestCase):
+    def setUp(self):
+        self.service = GarbageService()
+        self.before = gc.get_threshold()
+        self.service.startService()
+        self.addCleanup(lambda: self.service.running and self.service.stopService())
+
+    def test_whatIsThereIsNotLookedAtAgain(self):
+        self.assertGreater(gc.get_freeze_count(), 10000)
+        self.assertLess(len(gc.get_objects()), 10000)
+
+    def test_looksAreRarerThanPythonHasThem(self):
+        for ours, theirs in zip(gc.get_threshold(), self.before, strict=True):
+            self.assertGreaterEqual(ours, theirs)
+        self.assertNotEqual(gc.get_threshold(), self.before)
+
+    def test_whatComesLaterAndGoesInACircleIsStillFound(self):
+        thing = Thing()
+        thing.itself = thing
+        gone = weakref.ref(thing)
+        del thing
+        self.assertIsNotNone(gone())
+        gc.collect()
+        self.assertIsNone(gone())
+
+    def test_itsStopLeavesNothingBehind(self):
+        self.service.stopService()
+        self.assertEqual(gc.get_threshold(), self.before)
+        self.assertEqual(gc.get_freeze_count(), 0)

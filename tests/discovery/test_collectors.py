@@ -1,5 +1,7 @@
 """The collectors: when they ask, what they pass on, and what they keep to themselves."""
 
+from itertools import count
+
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
@@ -12,6 +14,8 @@ from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag
 from waiter.model.service import Service
 from waiter.scheduler.health import HealthResult
+from waiter.scheduler.interface import SchedulerUnavailable
+from waiter.support.turns import SLICE_SECS
 
 DESCRIPTION = ServiceDescription(cmd="c", cpus=1, mem=64, run_as_user="u", version="1")
 EPOCH = 1_000_000.0
@@ -161,6 +165,46 @@ class ServiceCollectorTests(ServiceCollectorCase):
         self.assertEqual(self.batches, [])
         self.clock.advance(5)
         self.assertEqual(len(self.batches), 1)
+
+    def test_when_a_round_fails_what_is_known_is_in_doubt(self):
+        self.collector.startService()
+        self.assertFalse(self.collector.in_doubt)
+        self.scheduler.failure = SchedulerUnavailable("out of reach")
+        self.clock.advance(5)
+        self.assertTrue(self.collector.in_doubt)
+        # What the operator is told is a line.
+        self.assertEqual((self.collector.errors, self.flushLoggedErrors()), (1, []))
+        self.scheduler.failure = None
+        self.clock.advance(5)
+        self.assertFalse(self.collector.in_doubt)
+
+    def test_when_a_round_takes_longer_than_usual_what_is_known_is_in_doubt(self):
+        self.scheduler.hold()
+        self.collector.startService()
+        self.clock.advance(4)
+        self.scheduler.let_go()
+        self.assertEqual(self.collector.took_secs, 4)
+        self.scheduler.hold()
+        self.clock.advance(5)
+        self.clock.advance(8)
+        self.assertFalse(self.collector.in_doubt)
+        self.clock.advance(0.1)
+        self.assertTrue(self.collector.in_doubt)
+        self.scheduler.let_go()
+        self.assertFalse(self.collector.in_doubt)
+
+    def test_when_there_are_many_services_others_have_their_turn_in_between(self):
+        for number in range(10):
+            self.scheduler.put(f"s{number}")
+        seconds = self.clock.seconds
+        # As if each look at the clock came a while after the one before.
+        steps = count()
+        self.clock.seconds = lambda: seconds() + next(steps) * SLICE_SECS
+        self.collector.startService()
+        self.assertEqual(self.batches, [])
+        self.clock.pump([SLICE_SECS] * 100)
+        self.clock.seconds = seconds
+        self.assertEqual(len(self.batches[0].services), 10)
 
     def test_when_a_fetch_fails_what_was_seen_before_still_counts(self):
         self.scheduler.put("s")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
-from waiter.telemetry.counters import FleetGauges
+from waiter.telemetry.counters import FleetGauges, SchedulerGauges
 from waiter.telemetry.metrics import Metrics, ServiceGauges
 
 GAUGES = ServiceGauges(
@@ -181,6 +181,14 @@ class ExpositionTests(SynchronousTestCase):
             {"waiter_leader": 1, "waiter_routers": 3, "waiter_zookeeper_connected": 0},
         )
         self.assertNotIn(("waiter_leader",), samples(Metrics()))
+
+    def test_itIsToldHowAskingTheSchedulerGoes(self):
+        gauges = SchedulerGauges(in_doubt=True, failures=3, took_secs=0.5, events_connected=False)
+        found = samples(Metrics(scheduler=lambda: gauges))
+        names = ("in_doubt", "failures_total", "round_seconds", "events_connected")
+        self.assertEqual([found[(f"waiter_scheduler_{name}",)] for name in names], [1, 3, 0.5, 0])
+        without = SchedulerGauges(in_doubt=False, failures=0, took_secs=0)
+        self.assertNotIn(("waiter_scheduler_events_connected",), samples(Metrics(scheduler=lambda: without)))
 
     def test_whatNeverHappenedTakesNoLines(self):
         found = samples(Metrics(gauges=lambda: {"s": ServiceGauges()}))

@@ -27,8 +27,9 @@ from waiter.catalog.resolver import Resolver
 from waiter.catalog.services import ServiceCatalog
 from waiter.catalog.sqlite import SQLiteStore
 from waiter.catalog.timeouts import Timeouts
+from waiter.catalog.token_editor import TokenEditor
 from waiter.catalog.tokens import TokenCatalog
-from waiter.catalog_assembly import make_rules
+from waiter.catalog_assembly import make_rules, make_token_rules
 from waiter.discovery.aggregator import Aggregator
 from waiter.discovery.collectors import RouterCollector, ServiceCollector
 from waiter.discovery.routers import StaticRouterDirectory
@@ -154,15 +155,15 @@ def assemble(
         store = fleet.store
     cluster_secret = ClusterSecret(store) if shared is not None and isinstance(store, ZooKeeperStore) else None
     overrides = Overrides(store, wall=wall)
+    rules = make_rules(settings)
     services = ServiceCatalog(
         store,
         prefix=settings.cluster.service_prefix,
-        rules=make_rules(settings),
+        rules=rules,
         overrides=overrides.parameters,
         keep_unused_secs=settings.catalog.keep_unused_days * 86400,
         wall=wall,
     )
-
     tokens = TokenCatalog(reactor, store)
 
     trust = _trust(settings.backend_tls)
@@ -311,6 +312,8 @@ def assemble(
             services=services,
             overrides=overrides,
             resolver=resolver,
+            tokens=tokens,
+            token_editor=TokenEditor(tokens, make_token_rules(settings, rules, hosts), wall),
             metrics=metrics,
             settings_view=lambda: effective_settings(settings, identity, _iso(identity.started_at)),
             principal=lambda _request: principal,
@@ -365,6 +368,7 @@ def assemble(
         limits=limits,
         door=door,
         password=password,
+        is_token=lambda host: tokens.get(host) is not None,
         wall=wall,
     )
     listening = ListeningService(reactor, settings.listen.http, frontend, door=door, numbers=metrics.router)

@@ -73,6 +73,11 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
         "state-dir": str(settings.state_path),
         "statsd": "disabled",
         "support-info": [],
+        "token-config": {
+            "cluster-calculator": {"kind": "configured", "configured": {"default-cluster": settings.cluster.name}},
+            "history-length": settings.tokens.history_length,
+            "limit-per-owner": settings.tokens.limit_per_owner,
+        },
         "zookeeper": settings.zookeeper.model_dump(by_alias=True, mode="json", exclude={"digest"}),
     }
 

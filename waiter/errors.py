@@ -112,6 +112,13 @@ class RequestTimeout(WaiterError):
     cause = "client-error"
 
 
+class PreconditionFailed(WaiterError):
+    """The thing is at another version than the client expects."""
+
+    status = 412
+    cause = "client-error"
+
+
 class BodyTooLarge(WaiterError):
     """The body is over the limit."""
 

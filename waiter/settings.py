@@ -322,11 +322,22 @@ class ZooKeeperSettings(Section):
 
 
 class StoreSettings(Section):
-    """Where descriptions of services are kept."""
+    """Where tokens and descriptions of services are kept."""
 
     kind: Literal["sqlite", "zookeeper"] = Field(
         default="sqlite",
         description="sqlite: in the state directory, for this router alone; zookeeper: for all routers of the cluster.",
+    )
+
+
+class TokenSettings(Section):
+    """What holds for tokens."""
+
+    history_length: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=5, description="How many earlier versions of a token are kept."
+    )
+    limit_per_owner: PositiveInt = Field(
+        default=1000, description="The most tokens that one user may own, deleted ones apart."
     )
 
 
@@ -411,6 +422,7 @@ class Settings(Section):
     discovery: DiscoverySettings = DiscoverySettings()
     zookeeper: ZooKeeperSettings = ZooKeeperSettings()
     store: StoreSettings = StoreSettings()
+    tokens: TokenSettings = TokenSettings()
     ejection: EjectionSettings = EjectionSettings()
     autoscaler: AutoscalerSettings = AutoscalerSettings()
     constraints: ConstraintSettings = ConstraintSettings()

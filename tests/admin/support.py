@@ -10,7 +10,13 @@ from twisted.internet.task import Clock
 from tests.doubles.scheduler import MemoryScheduler
 from waiter.admin.app import Parts, api_resource
 from waiter.catalog.descriptor import Descriptor
+from waiter.catalog.hosts import own_hosts
+from waiter.catalog.memory import MemoryStore
 from waiter.catalog.overrides import Override
+from waiter.catalog.rules import Rules
+from waiter.catalog.token_editor import TokenEditor
+from waiter.catalog.token_rules import Entitlements, TokenRules
+from waiter.catalog.tokens import TokenCatalog
 from waiter.discovery.maintainer import maintainer_view
 from waiter.errors import BadRequest, NotFound, ServiceUnknown
 from waiter.model.description import ServiceDescription
@@ -34,6 +40,19 @@ IDENTITY = Identity(
     hostnames=("localhost",),
     port=9091,
     started_at=NOON - 60,
+)
+
+
+#: Alice is an administrator and may run as alice and carol; others as themselves.
+TOKEN_RULES = TokenRules(
+    cluster="waiter",
+    own_hosts=own_hosts(),
+    descriptions=Rules(),
+    entitlements=Entitlements(
+        may_run_as=lambda user, other: user == other or (user, other) == ("alice", "carol"),
+        may_manage=lambda user, owner: user == owner,
+        is_admin=lambda user: user == "alice",
+    ),
 )
 
 
@@ -234,6 +253,10 @@ class Api:
         self.catalog = Catalog()
         self.overrides = Overrides()
         self.resolver = Resolver(make_service())
+        self.store = MemoryStore()
+        self.store.startService()
+        self.tokens = TokenCatalog(self.clock, self.store)
+        self.tokens.startService()
         self.parts = Parts(
             **{
                 "clock": self.clock,
@@ -246,6 +269,8 @@ class Api:
                 "services": self.catalog,
                 "overrides": self.overrides,
                 "resolver": self.resolver,
+                "tokens": self.tokens,
+                "token_editor": TokenEditor(self.tokens, TOKEN_RULES, lambda: NOON + self.clock.seconds() - 1000),
                 "metrics": Metrics(),
                 "settings_view": lambda: {"cluster-config": {"name": "waiter"}},
                 "principal": lambda _: "alice",

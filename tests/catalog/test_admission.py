@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from waiter.catalog.admission import check_api_request, check_service_request, is_for_waiter
+from waiter.catalog.admission import check_api_request, check_service_request, check_token_read, is_for_waiter
 from waiter.catalog.hosts import own_hosts
 from waiter.errors import BadRequest, CrossOriginForbidden
 
@@ -214,3 +214,22 @@ class CheckApiRequestTests(SynchronousTestCase):
         self.check(b"GET", b"/token?token=x")
         error = self.assertRaises(BadRequest, self.check, b"GET", b"/token?token=x", host=b"rebound.example:9091")
         self.assertIn("own host names", error.message)
+
+    def test_aTokenIsReadAtItsOwnHost_andNothingElseIsDoneThere(self):
+        def check(method, path, host):
+            check_api_request(method, path, host, None, None, OWN, {"token.example"}.__contains__)
+
+        for method in (b"GET", b"HEAD"):
+            check(method, b"/token", b"Token.example:9091")
+            self.assertRaises(BadRequest, check, method, b"/token", b"rebound.example")
+        for method, path in (*self.CHANGING, (b"POST", b"/token"), (b"DELETE", b"/token"), (b"OPTIONS", b"/token")):
+            self.assertRaises(BadRequest, check, method, path, b"token.example")
+
+
+class CheckTokenReadTests(SynchronousTestCase):
+    def test_atOwnHostsEveryTokenIsRead_elsewhereThatOfTheHostAlone(self):
+        for host in (b"localhost:9091", b"", b"a-token", b"A-Token:9091"):
+            check_token_read("a-token", host, OWN)
+        for host in (b"b-token", b"x" * 999, b"a b"):
+            self.assertRaises(BadRequest, check_token_read, "a-token", host, OWN)
+        self.assertRaises(BadRequest, check_token_read, "", b"a b", OWN)

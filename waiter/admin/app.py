@@ -10,6 +10,7 @@ from waiter.admin.root import root_routes
 from waiter.admin.services import service_routes
 from waiter.admin.settings import settings_routes
 from waiter.admin.state import state_routes
+from waiter.admin.tokens import token_routes
 
 __all__ = ["Parts", "api_resource"]
 
@@ -22,6 +23,7 @@ def api_resource(parts: Parts) -> IResource:
     """
     root = root_routes(parts)
     resolving = resolving_routes(parts)
+    tokens = token_routes(parts)
     areas: dict[str, Routes] = {
         "": root,
         "app-name": resolving,
@@ -32,5 +34,8 @@ def api_resource(parts: Parts) -> IResource:
         "settings": settings_routes(parts),
         "state": state_routes(parts),
         "status": root,
+        "token": tokens,
+        "token-history": tokens,
+        "tokens": tokens,
     }
     return ApiResource(parts, areas, root)

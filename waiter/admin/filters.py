@@ -37,7 +37,7 @@ def service_filter(given: Arguments) -> Filter:
     The filter raises a C{BadRequest} when the regular expressions could take very long on a service.
     """
     star_means_any = given.get("star-mode", ("all",))[0] in {"", "all"}
-    effort = _Effort()
+    effort = Effort()
     conditions = [
         _condition(key, values, effort, star_means_any=star_means_any)
         for key, values in given.items()
@@ -54,7 +54,7 @@ def service_filter(given: Arguments) -> Filter:
     return wanted
 
 
-class _Effort:
+class Effort:
     """
     What finding out about one service may cost.
 
@@ -79,8 +79,8 @@ class _Effort:
             )
 
 
-def _condition(key: str, values: Sequence[str], effort: _Effort, *, star_means_any: bool) -> Filter:
-    matchers = [_matcher(key, value, effort, star_means_any=star_means_any) for value in values]
+def _condition(key: str, values: Sequence[str], effort: Effort, *, star_means_any: bool) -> Filter:
+    matchers = [make_matcher(key, value, effort, star_means_any=star_means_any) for value in values]
 
     def matches(service: Service) -> bool:
         texts = _texts(service.description, key)
@@ -89,7 +89,12 @@ def _condition(key: str, values: Sequence[str], effort: _Effort, *, star_means_a
     return matches
 
 
-def _matcher(key: str, wanted: str, effort: _Effort, *, star_means_any: bool) -> Matcher:
+def make_matcher(key: str, wanted: str, effort: Effort, *, star_means_any: bool) -> Matcher:
+    """
+    Whether a text is what is wanted of C{key}: literally, or as a regular expression for the whole.
+
+    @param star_means_any: whether C{*} means any but the empty one, and not itself.
+    """
     if wanted == "*":
         return bool if star_means_any else "*".__eq__
     try:
@@ -125,9 +130,16 @@ def _steps(pattern: str, length: int) -> float:
 
 
 def _texts(description: ServiceDescription, key: str) -> Sequence[str]:
-    """The forms of a parameter's value that a filter may name; none if it is not set."""
     name, _, inner = key.partition(".")
-    value: Any = getattr(description, name.replace("-", "_"))
+    return texts_of(getattr(description, name.replace("-", "_")), inner)
+
+
+def texts_of(value: Any, inner: str = "") -> Sequence[str]:
+    """
+    The forms of a value that a filter may name; none if it is not set.
+
+    @param inner: what is asked for of it, if that is a map; empty for all of it.
+    """
     if inner:
         value = value.get(inner) if isinstance(value, Mapping) else None
     if value is None or isinstance(value, Mapping):

@@ -10,10 +10,13 @@ from twisted.web.iweb import IRequest
 
 from waiter.catalog.descriptor import Descriptor
 from waiter.catalog.overrides import Override
+from waiter.catalog.token_editor import TokenEditor
+from waiter.catalog.tokens import TokenCatalog
 from waiter.model.identity import Identity
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState
 from waiter.model.service import Service
+from waiter.model.token import Token
 from waiter.scheduler.interface import IScheduler
 from waiter.support.topic import Topic
 from waiter.telemetry.gauges import ReserverReading
@@ -115,6 +118,10 @@ def _never() -> bool:
     return False
 
 
+def _unknown(_token: Token) -> None:
+    return None
+
+
 def _always(_principal: str, _service_id: str) -> bool:
     return True
 
@@ -132,6 +139,7 @@ class Parts:
     @ivar leader_id: who does; C{None} if that is this router or nobody.
     @ivar is_draining: whether load balancers should send nothing more here.
     @ivar may_manage: whether a principal may see the logs of a service and delete it.
+    @ivar service_id_of: the service that a token alone stands for; C{None} if it needs more for that.
     @ivar components: further parts that C{/state/<name>} shows, each by a function that gives a JSON-able value.
     @ivar support_info: links for people who need help: C{{"label", "link": {"type": "url", "value"}}} each.
     """
@@ -146,6 +154,8 @@ class Parts:
     services: ShownCatalog
     overrides: ShownOverrides
     resolver: RequestResolver
+    tokens: TokenCatalog
+    token_editor: TokenEditor
     metrics: Metrics
     settings_view: Callable[[], Mapping[str, Any]]
     principal: Callable[[IRequest], str]
@@ -153,6 +163,7 @@ class Parts:
     leader_id: Callable[[], str | None] | None = None
     is_draining: Callable[[], bool] = _never
     may_manage: Callable[[str, str], bool] = _always
+    service_id_of: Callable[[Token], str | None] = _unknown
     components: Mapping[str, Callable[[], object]] = attrs.field(factory=dict)
     support_info: tuple[Mapping[str, Any], ...] = ()
 

@@ -8,7 +8,7 @@ Waiter's own. Programs that are no browsers send neither of the first two and ar
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import unquote_to_bytes
 
 from waiter.catalog.headers import DEBUG
@@ -29,7 +29,8 @@ _READING = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 # These are as good as a POST: they store a description or start a service, or are the original's GETs with effects.
 _NEVER_READING = re.compile(rb"/(app-name|service-id|waiter-ping)|/apps/.*/(suspend|resume|kill|expire)", re.DOTALL)
 # Descriptions hold secrets in their environment variables, and here no own host is needed to get to them.
-_NEVER_ELSEWHERE = frozenset({b"/token"})
+_TOKEN = b"/token"
+_LOOKING = frozenset({b"GET", b"HEAD"})
 
 # "same-site" is not enough: any other port of this machine is the same site.
 _OWN_PAGES = frozenset({b"same-origin", b"none"})
@@ -98,11 +99,16 @@ def check_api_request(
     origin: bytes | None,
     sec_fetch_site: bytes | None,
     own_hosts: frozenset[str],
+    is_token: Callable[[str], bool] = lambda _: False,
 ) -> None:
     """
     Let a request for Waiter's own API in, or not, when nobody has to prove who he is (the C{one-user} authenticator).
 
+    A token can also be read at the host that it names, but none of the others: what sends a request there may be a page of
+    the token's service. L{check_token_read} sees to the others.
+
     @param path: of the request's target, as it was sent; a query does no harm.
+    @param is_token: whether a host, in lower case, is the name of a token.
     @raise CrossOriginForbidden: another site's page would change something.
     @raise BadRequest: the C{Host} is not Waiter's, and the request would change something or read a token.
     """
@@ -110,12 +116,36 @@ def check_api_request(
     changes = method not in _READING or _NEVER_READING.fullmatch(decoded) is not None
     if changes:
         _check_origin(host, origin, sec_fetch_site, "change anything here")
-    if (changes or decoded in _NEVER_ELSEWHERE) and not is_own_host(host, own_hosts):
-        raise BadRequest(
-            f"This is answered only at Waiter's own host names, and the request's Host is {_quoted(host)}. Send it to "
-            "localhost, or add the name to Waiter's hostnames.",
-            details={"host": shown(host.decode("latin-1"))},
-        )
+    if is_own_host(host, own_hosts) or not (changes or decoded == _TOKEN):
+        return
+    if method in _LOOKING and decoded == _TOKEN and is_token(host_name(host)):
+        return
+    raise _only_at_own_hosts(host)
+
+
+def check_token_read(name: str, host: bytes, own_hosts: frozenset[str]) -> None:
+    """
+    Let somebody read a token, or not, where L{check_api_request} has let him in.
+
+    @param name: of the token.
+    @raise BadRequest: the C{Host} is neither Waiter's nor this token's.
+    """
+    if not is_own_host(host, own_hosts) and (not name or name != host_name(host)):
+        raise _only_at_own_hosts(host)
+
+
+def host_name(host: bytes) -> str:
+    """The host that a C{Host} header names, in lower case and without its port; empty if there is none in it."""
+    named = authority(host)
+    return "" if named is None else named.host
+
+
+def _only_at_own_hosts(host: bytes) -> BadRequest:
+    return BadRequest(
+        f"This is answered only at Waiter's own host names, and the request's Host is {_quoted(host)}. Send it to "
+        "localhost, or add the name to Waiter's hostnames.",
+        details={"host": shown(host.decode("latin-1"))},
+    )
 
 
 def _check_origin(host: bytes, origin: bytes | None, sec_fetch_site: bytes | None, to_do: str) -> None:

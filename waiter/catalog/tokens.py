@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from waiter.catalog.interface import Conflict, IStore, StoreUnusable
 from waiter.catalog.token_index import TokenIndex
+from waiter.catalog.token_posts import is_name
 from waiter.catalog.token_records import read, written
 from waiter.errors import ServiceUnavailable
 from waiter.model.token import Token
@@ -113,6 +114,22 @@ class TokenCatalog(Service):
         @raise ServiceUnavailable: (in the Deferred) the store cannot be asked.
         """
         return Deferred.fromCoroutine(self._latest(name))
+
+    async def seen(self, name: str) -> Token | None:
+        """
+        A token, even if it is deleted, as the store has it now, or as it was known last if the store cannot be asked.
+
+        @raise ServiceUnavailable: the store cannot be asked, and nothing was known.
+        """
+        if not is_name(name):
+            return None
+        try:
+            return await self.latest(name)
+        except ServiceUnavailable:
+            token = self.find(name)
+            if token is None:
+                raise
+            return token
 
     def write(self, name: str, change: Change) -> Deferred[Token]:
         """

@@ -101,6 +101,7 @@ class ApiChannel:
                 headers.origin,
                 headers.sec_fetch_site,
                 self._client.parts.own_hosts,
+                self._client.parts.is_token,
             )
             self._check_length(headers.content_length or 0)
         except WaiterError as error:

@@ -38,6 +38,11 @@ def no_password(service_id: str) -> None:
     """Instances are not told a password."""
 
 
+def no_token(_host: str) -> bool:
+    """No host is a token."""
+    return False
+
+
 class FrontendFactory(Factory):
     """
     Serves clients' connections, and looks at all of them several times a second to find those that take too long.
@@ -61,6 +66,7 @@ class FrontendFactory(Factory):
         limits: Limits = DEFAULT_LIMITS,
         door: Door | None = None,
         password: Callable[[str], str | None] = no_password,
+        is_token: Callable[[str], bool] = no_token,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """
@@ -68,6 +74,7 @@ class FrontendFactory(Factory):
         @param own_hosts: the hosts that are Waiter itself, from C{waiter.catalog.hosts.own_hosts}.
         @param door: is told of each connection that comes and goes; whoever accepts them asks it first.
         @param password: what proves to the instances of a service (by id) that Waiter asks; C{None} for nothing.
+        @param is_token: whether a host, in lower case, is the name of a token.
         @param wall: seconds since the epoch.
         """
         self._parts = RouterParts(
@@ -84,6 +91,7 @@ class FrontendFactory(Factory):
             door=door or Door(),
             own_hosts=own_hosts,
             password=password,
+            is_token=is_token,
         )
         self._connections: set[ClientConnection] = set()
         self._sweep: IDelayedCall | None = None

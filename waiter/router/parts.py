@@ -29,6 +29,7 @@ class RouterParts:
     @ivar wall: seconds since the epoch.
     @ivar api: Waiter's own resources.
     @ivar own_hosts: the hosts that are Waiter itself, from C{waiter.catalog.hosts.own_hosts}.
+    @ivar is_token: whether a host, in lower case, is the name of a token.
     @ivar door: how many clients there are.
     @ivar password: what proves to the instances of a service that Waiter asks; C{None} for nothing.
     @ivar draining: no new requests are wanted, and answers say so.
@@ -50,6 +51,7 @@ class RouterParts:
     door: Door
     own_hosts: frozenset[str]
     password: Callable[[str], str | None]
+    is_token: Callable[[str], bool]
     draining: bool = False
     first_lines: FirstLines = attrs.field(init=False, factory=FirstLines)
     known_heads: KnownHeads = attrs.field(init=False, factory=KnownHeads)

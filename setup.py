@@ -41,7 +41,15 @@ setup(
         "kazoo>=2.11",
     ],
     extras_require={
-        "test": ["h11>=0.16", "aiohttp>=3.11", "hypothesis>=6.100", "gunicorn>=23", "websockets>=14", "marathon>=0.13"],
+        "test": [
+            "h11>=0.16",
+            "aiohttp>=3.11",
+            "hypothesis>=6.100",
+            "gunicorn>=23",
+            "websockets>=14",
+            "marathon>=0.13",
+            "openapi-spec-validator>=0.7.1",
+        ],
         # The applications that tests/integration/test_differential.py compares with themselves.
         "differential": ["datasette>=0.65", "httpbin>=0.10", "pypiserver>=2.3", "radicale>=3.3"],
         "lint": ["ruff>=0.14", "mypy>=1.18", "mypy-zope>=1.0.14", "types-psutil", "build"],

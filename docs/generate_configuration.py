@@ -79,12 +79,14 @@ def document() -> str:
         "What a request may say about its service, as headers `x-waiter-<parameter>`. The table `[defaults]` of the settings",
         "file gives other defaults than these. `x-waiter-env-<name>` sets one environment variable,",
         "`x-waiter-metadata-<key>` one entry of the metadata. The first five are required (`run-as-user` is the caller if not given).",
-        "Unknown `x-waiter-` headers are ignored.",
+        "Unknown `x-waiter-` headers are ignored. Those that can be overridden can be set to something else while the service runs",
+        "(`/apps/<service-id>/override`), which does not make it another service.",
         "",
-        "| parameter | values | default | meaning |",
-        "|---|---|---|---|",
+        "| parameter | values | default | can be overridden | meaning |",
+        "|---|---|---|---|---|",
         *(
-            f"| `{row.name}` | {row.type} | {row.default and f'`{row.default}`'} | {row.description} |"
+            f"| `{row.name}` | {row.type} | {row.default and f'`{row.default}`'} | {'yes' if row.overridable else ''} "
+            f"| {row.description} |"
             for row in parameter_rows()
         ),
         "",

@@ -41,6 +41,7 @@ PURE = (
     "autoscaler.scaling",
     "scheduler.answer",
     "admin.log_frames",
+    "admin.openapi",
     "router.answers",
     "router.door",
     "router.fields",

@@ -1,5 +1,6 @@
 """The documents say what is true."""
 
+import json
 import runpy
 from pathlib import Path
 from unittest import SkipTest
@@ -20,6 +21,14 @@ class DocumentsTests(SynchronousTestCase):
             (SOURCE / "docs" / "configuration.md").read_text(),
             generator["document"](),
             "run python docs/generate_configuration.py",
+        )
+
+    def test_theApiIsGeneratedFromItsDescription(self):
+        generator = runpy.run_path(str(SOURCE / "docs" / "generate_api.py"))
+        self.assertEqual(
+            (SOURCE / "docs" / "api.md").read_text(),
+            generator["text"](json.loads(json.dumps(generator["document"]()))),
+            "run python docs/generate_api.py",
         )
 
     def test_everyFileThatADocumentLinksToIsThere(self):

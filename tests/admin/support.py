@@ -148,6 +148,8 @@ class Autoscaler:
 class Catalog(dict):
     """Services by id; of their parameters any may be overridden but C{cmd}."""
 
+    rules = Rules()
+
     def check_overrides(self, service, overrides):
         if "cmd" in overrides:
             raise BadRequest("Cannot override the following parameter(s): cmd")

@@ -30,6 +30,7 @@ class ParameterRowsTests(SynchronousTestCase):
             "env": "map of texts",
             "allowed-params": "list of texts",
             "name": "text",
+            "liveness-check-interval-secs": "integer, 5 to 600",
             "pin": "true or false",
         }.items():
             self.assertEqual(self.rows[name].type, words)

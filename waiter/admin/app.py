@@ -5,6 +5,7 @@ from twisted.web.resource import IResource
 from waiter.admin.endpoint import ApiResource, Routes
 from waiter.admin.numbers import metrics_routes
 from waiter.admin.parts import Parts
+from waiter.admin.reference import reference_routes
 from waiter.admin.resolving import resolving_routes
 from waiter.admin.root import root_routes
 from waiter.admin.services import service_routes
@@ -22,6 +23,7 @@ def api_resource(parts: Parts) -> IResource:
     Whether a request may come in at all is checked before, by the router; see L{waiter.admin.endpoint}.
     """
     root = root_routes(parts)
+    reference = reference_routes(parts)
     resolving = resolving_routes(parts)
     tokens = token_routes(parts)
     areas: dict[str, Routes] = {
@@ -30,6 +32,8 @@ def api_resource(parts: Parts) -> IResource:
         "apps": service_routes(parts),
         "favicon.ico": root,
         "metrics": metrics_routes(parts),
+        "openapi.json": reference,
+        "profiles": reference,
         "service-id": resolving,
         "settings": settings_routes(parts),
         "state": state_routes(parts),

@@ -12,6 +12,7 @@ from waiter.catalog.descriptor import Descriptor
 from waiter.catalog.overrides import Override
 from waiter.catalog.token_editor import TokenEditor
 from waiter.catalog.tokens import TokenCatalog
+from waiter.catalog.rules import Rules
 from waiter.model.identity import Identity
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState
@@ -77,6 +78,8 @@ class ShownAutoscaler(Protocol):
 
 class ShownCatalog(Protocol):
     """All services that were ever described."""
+
+    rules: Rules
 
     def get(self, service_id: str) -> Service | None:
         """One of them."""

@@ -71,6 +71,9 @@ def _only_without(value: int) -> int:
 
 Proto = Annotated[Literal["http", "https"], BeforeValidator(_only_http1)]
 Authentication = Literal["standard", "disabled"]
+CheckInterval = Annotated[Integer, Field(ge=5, le=600)]
+CheckFailures = Annotated[Integer, Field(ge=1, le=36)]
+PortIndex = Annotated[Integer, Field(ge=0, le=9)]
 
 
 class ServiceDescription(BaseModel):
@@ -140,15 +143,15 @@ class ServiceDescription(BaseModel):
         Authentication, Says("health-check-authentication must be one of standard or disabled.")
     ] = Field("disabled", description="Whether checks carry the credentials that requests do.")
     health_check_interval_secs: Annotated[
-        Integer, Says("health-check-interval-secs must be an integer in the range [5, 600].", overridable=True)
-    ] = Field(10, ge=5, le=600, description="Seconds between checks of a healthy instance.")
+        CheckInterval, Says("health-check-interval-secs must be an integer in the range [5, 600].", overridable=True)
+    ] = Field(10, description="Seconds between checks of a healthy instance.")
     health_check_max_consecutive_failures: Annotated[
-        Integer,
+        CheckFailures,
         Says("health-check-max-consecutive-failures must be an integer in the range [1, 36].", overridable=True),
-    ] = Field(5, ge=1, le=36, description="Failed checks in a row after which an instance is replaced.")
+    ] = Field(5, description="Failed checks in a row after which an instance is replaced.")
     health_check_port_index: Annotated[
-        Integer, Says("health-check-port-index must be an integer in the range [0, 9].")
-    ] = Field(0, ge=0, le=9, description="Which of the ports is checked.")
+        PortIndex, Says("health-check-port-index must be an integer in the range [0, 9].")
+    ] = Field(0, description="Which of the ports is checked.")
     health_check_proto: Annotated[
         Proto | None, Says("health-check-proto, when provided, must be one of http or https.")
     ] = Field(None, description="The protocol of the check; backend-proto if not given.")
@@ -173,16 +176,16 @@ class ServiceDescription(BaseModel):
         Authentication | None, Says("liveness-check-authentication must be one of standard or disabled.")
     ] = Field(None, description=f"{_LIVENESS} health-check-authentication.")
     liveness_check_interval_secs: Annotated[
-        Integer | None,
+        CheckInterval | None,
         Says("liveness-check-interval-secs must be an integer in the range [5, 600].", overridable=True),
-    ] = Field(None, ge=5, le=600, description=f"{_LIVENESS} health-check-interval-secs.")
+    ] = Field(None, description=f"{_LIVENESS} health-check-interval-secs.")
     liveness_check_max_consecutive_failures: Annotated[
-        Integer | None,
+        CheckFailures | None,
         Says("liveness-check-max-consecutive-failures must be an integer in the range [1, 36].", overridable=True),
-    ] = Field(None, ge=1, le=36, description=f"{_LIVENESS} health-check-max-consecutive-failures.")
+    ] = Field(None, description=f"{_LIVENESS} health-check-max-consecutive-failures.")
     liveness_check_port_index: Annotated[
-        Integer | None, Says("liveness-check-port-index must be an integer in the range [0, 9].")
-    ] = Field(None, ge=0, le=9, description=f"{_LIVENESS} health-check-port-index.")
+        PortIndex | None, Says("liveness-check-port-index must be an integer in the range [0, 9].")
+    ] = Field(None, description=f"{_LIVENESS} health-check-port-index.")
     liveness_check_proto: Annotated[
         Proto | None, Says("liveness-check-proto, when provided, must be one of http or https.")
     ] = Field(None, description=f"{_LIVENESS} health-check-proto.")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
@@ -59,7 +59,7 @@ def _kind(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _kind(arguments[0])
-    if origin is Union:
+    if origin is Union or origin is UnionType:
         return _kind(next(argument for argument in arguments if argument is not NoneType))
     if origin is Literal:
         return arguments[0] if len(arguments) == 1 else f"one of {', '.join(arguments)}"
@@ -68,7 +68,7 @@ def _kind(annotation: Any) -> str:
 
 def _range(field: FieldInfo) -> str:
     low = high = ""
-    for note in field.metadata:
+    for note in (*field.metadata, *_inner(field.annotation)):
         match note:
             case annotated_types.Ge(ge):
                 low = f"{ge}"
@@ -79,6 +79,14 @@ def _range(field: FieldInfo) -> str:
             case annotated_types.Lt(lt):
                 high = f"less than {lt}"
     return f"{low} to {high}" if low and high else low
+
+
+def _inner(annotation: Any) -> Iterator[Any]:
+    """What is said of the types inside one that may be left out."""
+    if get_origin(annotation) is Union or isinstance(annotation, UnionType):
+        for argument in get_args(annotation):
+            for note in getattr(argument, "__metadata__", ()):
+                yield from note.metadata if isinstance(note, FieldInfo) else (note,)
 
 
 def _default(field: FieldInfo) -> str:

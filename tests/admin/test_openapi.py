@@ -9,9 +9,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.admin.support import Api, Reserver, make_instance, make_service, running
 from waiter.admin.openapi.document import OPERATIONS, document
+from waiter.admin.openapi.schemas import ref
 from waiter.catalog.effective import OVERRIDABLE, PARAMETERS
 from waiter.catalog.validation import make_rules
 from waiter.model.load import ServiceLoad
+from waiter.model.token import SYSTEM_METADATA, USER_METADATA
 
 ANY = {"get", "post", "delete", "put", "patch", "options", "trace", "head"}
 
@@ -107,6 +109,24 @@ class AnswersTests(SynchronousTestCase):
         self.fits(path, asked)
         self.fits(path, asked, method="delete")
         self.fits(path, asked, method="post", data=b"[]", status=400)
+
+    def test_tokens(self):
+        body = {"token": "first", "cmd": "x", "cpus": 1, "stale-timeout-mins": 5, "cors-rules": [{"origin-regex": "a"}]}
+        sent = Draft202012Validator({**ref("NamedToken"), "components": self.document["components"]})
+        self.assertEqual(list(sent.iter_errors(body)), [])
+        post = {"method": "post", "data": json.dumps(body).encode()}
+        self.fits("/token", "/token", **post, headers={"content-type": "application/json"})
+        self.fits("/token", "/token?token=first&include=metadata")
+        self.fits("/tokens", "/tokens?include=metadata&include=cluster")
+        self.fits("/tokens/owners", "/tokens/owners")
+        self.fits("/token-history", "/token-history?token=first")
+        self.fits("/tokens/reindex", "/tokens/reindex", method="post")
+        self.fits("/token", "/token?token=first", method="delete")
+        self.fits("/token", "/token?token=first", status=404)
+
+    def test_everyMetadataOfATokenIsDescribed(self):
+        described = self.document["components"]["schemas"]["Token"]["properties"]
+        self.assertEqual(set(described), PARAMETERS | USER_METADATA | SYSTEM_METADATA)
 
     def test_theRouter(self):
         for path in ("/", "/status", "/settings", "/state", "/metrics", "/openapi.json", "/profiles"):

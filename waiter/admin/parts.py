@@ -10,9 +10,9 @@ from twisted.web.iweb import IRequest
 
 from waiter.catalog.descriptor import Descriptor
 from waiter.catalog.overrides import Override
+from waiter.catalog.rules import Rules
 from waiter.catalog.token_editor import TokenEditor
 from waiter.catalog.tokens import TokenCatalog
-from waiter.catalog.rules import Rules
 from waiter.model.identity import Identity
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState

@@ -8,10 +8,11 @@ from waiter.admin.openapi.operation import JSON, Operation, Parameter, Reply, Sc
 from waiter.admin.openapi.router import ROUTER
 from waiter.admin.openapi.schemas import ref, schemas
 from waiter.admin.openapi.services import SERVICES
+from waiter.admin.openapi.tokens import TOKENS
 from waiter.version import __version__
 
 #: All endpoints.
-OPERATIONS: tuple[Operation, ...] = (*ROUTER, *SERVICES)
+OPERATIONS: tuple[Operation, ...] = (*ROUTER, *SERVICES, *TOKENS)
 
 _TAGS = {
     "requests": "What a request for a service would be for.",

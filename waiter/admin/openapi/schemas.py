@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from waiter.catalog.effective import OVERRIDABLE
 from waiter.model.description import ServiceDescription
+from waiter.model.token_metadata import TokenMetadata
 
 _TIME = {"type": ["string", "null"], "format": "date-time"}
 _TEXT = {"type": "string"}
@@ -24,9 +25,11 @@ def ref(name: str) -> dict[str, str]:
 def schemas() -> dict[str, Any]:
     """All that have names, for C{components/schemas}."""
     effective, parts = _declared(ServiceDescription)
+    metadata, more_parts = _declared(TokenMetadata)
     given = {name: _given(schema) for name, schema in effective["properties"].items()}
     return {
         **parts,
+        **more_parts,
         "EffectiveParameters": effective,
         "ServiceParameters": {
             "type": "object",
@@ -39,7 +42,31 @@ def schemas() -> dict[str, Any]:
             "properties": {name: schema for name, schema in given.items() if name in OVERRIDABLE},
             "additionalProperties": False,
         },
+        "Token": _token(given, metadata),
+        "NamedToken": {
+            "description": "A token, and its name where the query does not say it.",
+            "allOf": [ref("Token"), {"type": "object", "properties": {"token": _TEXT}}],
+        },
         **_BY_HAND,
+    }
+
+
+def _token(parameters: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    said = {name: _given(schema) for name, schema in metadata["properties"].items()}
+    system = {
+        "cluster": _TEXT,
+        "deleted": _TRUTH,
+        # An administrator may send milliseconds since the epoch.
+        "last-update-time": {"type": ["string", "integer"]},
+        "last-update-user": _TEXT,
+        "previous": {"type": "object", "description": "What it was before."},
+        "root": {**_TEXT, "description": "The cluster where it was made first."},
+    }
+    return {
+        "type": "object",
+        "description": "Parameters of a service, of which a token may leave out any, and what is said of the token. A "
+        "run-as-user that is * or missing is whoever asks.",
+        "properties": {**parameters, **said, **system},
     }
 
 
@@ -221,6 +248,23 @@ _BY_HAND: dict[str, Any] = {
         last_update_time=_TIME,
         cluster=_TEXT,
         service_id=_TEXT_OR_NULL,
+    ),
+    "EditedToken": _object(
+        "What came of it.",
+        ("message", "service-description"),
+        message=_TEXT,
+        service_description=ref("ServiceParameters"),
+    ),
+    "DeletedToken": _object(
+        "What came of it.", ("delete", "success"), delete=_TEXT, hard_delete=_TRUTH, success=_TRUTH
+    ),
+    "Reindexed": _object("What came of it.", ("message", "tokens"), message=_TEXT, tokens=_COUNT),
+    "TokenEvents": _object(
+        "A line of a watch: all tokens (INITIAL), or those that changed (EVENTS).",
+        ("id", "type", "object"),
+        id=_TEXT,
+        type={"type": "string", "enum": ["INITIAL", "EVENTS"]},
+        object={"type": "array", "items": {"type": "object"}},
     ),
     "TokenVersion": _object(
         "What a token was at some time.",

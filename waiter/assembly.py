@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from waiter.admin.app import api_resource
+from waiter.admin.health_request import HealthRequests
 from waiter.admin.parts import Parts
 from waiter.autoscaler.autoscaler import Autoscaler
 from waiter.autoscaler.collection import IdleCollector
@@ -22,14 +23,10 @@ from waiter.autoscaler.evictor import Evictor
 from waiter.autoscaler.executor import ScalingExecutor
 from waiter.catalog.hosts import own_hosts
 from waiter.catalog.interface import StoreUnusable
-from waiter.catalog.overrides import Overrides
-from waiter.catalog.resolver import Resolver
-from waiter.catalog.services import ServiceCatalog
 from waiter.catalog.sqlite import SQLiteStore
-from waiter.catalog.timeouts import Timeouts
+from waiter.catalog.succession import Succession
 from waiter.catalog.token_editor import TokenEditor
-from waiter.catalog.tokens import TokenCatalog
-from waiter.catalog_assembly import make_rules, make_token_rules
+from waiter.catalog_assembly import make_catalog, make_resolver, make_token_rules
 from waiter.discovery.aggregator import Aggregator
 from waiter.discovery.collectors import RouterCollector, ServiceCollector
 from waiter.discovery.routers import StaticRouterDirectory
@@ -154,17 +151,8 @@ def assemble(
     if fleet is not None and settings.store.kind == "zookeeper":
         store = fleet.store
     cluster_secret = ClusterSecret(store) if shared is not None and isinstance(store, ZooKeeperStore) else None
-    overrides = Overrides(store, wall=wall)
-    rules = make_rules(settings)
-    services = ServiceCatalog(
-        store,
-        prefix=settings.cluster.service_prefix,
-        rules=rules,
-        overrides=overrides.parameters,
-        keep_unused_secs=settings.catalog.keep_unused_days * 86400,
-        wall=wall,
-    )
-    tokens = TokenCatalog(reactor, store)
+    catalog = make_catalog(reactor, settings, store, wall=wall)
+    services = catalog.services
 
     trust = _trust(settings.backend_tls)
 
@@ -269,23 +257,21 @@ def assemble(
     reservers.demands.subscribe(evictor.demand)
     reservers.idles.subscribe(evictor.became_idle)
 
-    resolver = Resolver(
-        services,
+    resolver = make_resolver(
+        settings,
+        catalog,
         own_hosts=hosts,
-        principal=principal,
-        timeouts=Timeouts(
-            queue_timeout_secs=settings.request.queue_timeout_ms / 1000,
-            socket_timeout_secs=settings.request.socket_timeout_ms / 1000,
-            streaming_timeout_secs=settings.request.streaming_timeout_ms / 1000,
-        ),
         validate=scheduler.validate,
         may_run_as=_administrator,
+        succession=Succession(
+            healthy=aggregator.is_healthy,
+            exists=lambda service_id: service_id in aggregator.state.services,
+            start=executor.create,
+        ),
+        wall=wall,
     )
     aggregator.states.subscribe(lambda state: services.see_in_use(state.services))
-    services.forgotten.subscribe(resolver.forget)
-    services.redescribed.subscribe(lambda service: resolver.forget([service.id]))
     services.redescribed.subscribe(scheduler.redescribe)
-    overrides.changes.subscribe(services.reconsider)
     catalog_tidying = Periodic(
         reactor,
         CATALOG_TIDYING_SECS,
@@ -310,10 +296,19 @@ def assemble(
             autoscaler=autoscaler,
             scheduler=scheduler,
             services=services,
-            overrides=overrides,
+            overrides=catalog.overrides,
             resolver=resolver,
-            tokens=tokens,
-            token_editor=TokenEditor(tokens, make_token_rules(settings, rules, hosts), wall),
+            suspensions=catalog.suspensions,
+            references=catalog.references,
+            tokens=catalog.tokens,
+            token_editor=TokenEditor(catalog.tokens, make_token_rules(settings, catalog.rules, hosts), wall),
+            service_id_of=resolver.service_id_of,
+            health_requests=HealthRequests(
+                reactor,
+                trust,
+                credentials=probe.credentials,
+                connect_timeout_secs=settings.request.connect_timeout_ms / 1000,
+            ),
             metrics=metrics,
             settings_view=lambda: effective_settings(settings, identity, _iso(identity.started_at)),
             principal=lambda _request: principal,
@@ -368,7 +363,7 @@ def assemble(
         limits=limits,
         door=door,
         password=password,
-        is_token=lambda host: tokens.get(host) is not None,
+        is_token=lambda host: catalog.tokens.get(host) is not None,
         wall=wall,
     )
     listening = ListeningService(reactor, settings.listen.http, frontend, door=door, numbers=metrics.router)
@@ -390,8 +385,7 @@ def assemble(
         *(() if fleet is None else (fleet.client,)),
         store,
         *(() if cluster_secret is None else (cluster_secret,)),
-        services,
-        tokens,
+        *catalog.parts,
         scheduler,
         reservers,
         router_collector,

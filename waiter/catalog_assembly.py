@@ -1,11 +1,25 @@
-"""The rules for descriptions and tokens, from the settings."""
+"""The part of the composition that knows what requests may be for."""
 
 import os
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.application.service import IService
 
 from waiter.catalog import validation
-from waiter.catalog.resolver import user_of
+from waiter.catalog.interface import IStore
+from waiter.catalog.overrides import Overrides
+from waiter.catalog.references import ReferenceCatalog
+from waiter.catalog.resolver import Resolver, user_of
 from waiter.catalog.rules import Constraints, Rules
+from waiter.catalog.services import ServiceCatalog
+from waiter.catalog.succession import Succession
+from waiter.catalog.suspensions import Suspensions
+from waiter.catalog.timeouts import Timeouts
 from waiter.catalog.token_rules import Entitlements, TokenRules
+from waiter.catalog.tokens import TokenCatalog
+from waiter.model.description import ServiceDescription
 from waiter.model.token import USER_METADATA
 from waiter.settings import Settings, meaning
 from waiter.support.users import find_user, own_user
@@ -59,3 +73,89 @@ def _can_run_as(settings: Settings, user: str) -> bool:
     if settings.scheduler.kind != "local":
         return settings.marathon.any_user
     return user == own_user() or (os.geteuid() == 0 and find_user(user) is not None)
+
+
+@attrs.frozen(kw_only=True)
+class Catalog:
+    """
+    All that is known by name: services, tokens, and what was said of them.
+
+    @ivar rules: for descriptions.
+    """
+
+    rules: Rules
+    overrides: Overrides
+    services: ServiceCatalog
+    tokens: TokenCatalog
+    suspensions: Suspensions
+    references: ReferenceCatalog
+
+    @property
+    def parts(self) -> tuple[IService, ...]:
+        """To be started in this order."""
+        return self.overrides, self.services, self.tokens, self.suspensions, self.references
+
+
+def make_catalog(reactor: Any, settings: Settings, store: IStore, *, wall: Callable[[], float]) -> Catalog:
+    """
+    Build it; nothing is read yet.
+
+    @raise SettingsError: no description could hold with the settings.
+    """
+    rules = make_rules(settings)
+    overrides = Overrides(store, wall=wall)
+    services = ServiceCatalog(
+        store,
+        prefix=settings.cluster.service_prefix,
+        rules=rules,
+        overrides=overrides.parameters,
+        keep_unused_secs=settings.catalog.keep_unused_days * 86400,
+        wall=wall,
+    )
+    overrides.changes.subscribe(services.reconsider)
+    return Catalog(
+        rules=rules,
+        overrides=overrides,
+        services=services,
+        tokens=TokenCatalog(reactor, store),
+        suspensions=Suspensions(store, wall=wall),
+        references=ReferenceCatalog(store),
+    )
+
+
+def make_resolver(
+    settings: Settings,
+    catalog: Catalog,
+    *,
+    own_hosts: frozenset[str],
+    validate: Callable[[ServiceDescription], object],
+    may_run_as: Callable[[str, str], bool],
+    succession: Succession,
+    wall: Callable[[], float],
+) -> Resolver:
+    """The way from requests to services, told of whatever changes in the catalog."""
+    services = catalog.services
+    resolver = Resolver(
+        services,
+        own_hosts=own_hosts,
+        principal=settings.authenticator.principal,
+        timeouts=Timeouts(
+            queue_timeout_secs=settings.request.queue_timeout_ms / 1000,
+            socket_timeout_secs=settings.request.socket_timeout_ms / 1000,
+            streaming_timeout_secs=settings.request.streaming_timeout_ms / 1000,
+        ),
+        validate=validate,
+        may_run_as=may_run_as,
+        tokens=catalog.tokens.get,
+        suspended=catalog.suspensions.get,
+        note=catalog.references.note,
+        succession=succession,
+        wall=wall,
+    )
+    services.forgotten.subscribe(resolver.forget)
+    services.forgotten.subscribe(catalog.references.forget)
+    services.forgotten.subscribe(catalog.suspensions.forget)
+    services.redescribed.subscribe(lambda service: resolver.forget([service.id]))
+    catalog.tokens.changes.subscribe(resolver.forget_token)
+    catalog.suspensions.changes.subscribe(lambda service_id: resolver.forget([service_id]))
+    return resolver

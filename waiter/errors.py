@@ -16,6 +16,7 @@ class WaiterError(Exception):
     @ivar message: one or more lines for a person, saying what to do where that is known.
     @ivar details: JSON-able data about this very failure.
     @ivar retry_after_secs: when it is worth trying again, if known: becomes C{Retry-After}.
+    @ivar members: JSON-able data that stands beside the message and not among the details.
     """
 
     status: ClassVar[int] = 500
@@ -30,6 +31,7 @@ class WaiterError(Exception):
         self.message = message
         self.details: dict[str, Any] = dict(details or {})
         self.retry_after_secs = retry_after_secs
+        self.members: Mapping[str, Any] = {}
 
 
 class BadRequest(WaiterError):
@@ -85,6 +87,14 @@ class CrossOriginForbidden(Forbidden):
     cause = "cors-error"
     error_class = "waiter.CorsRequestForbidden"
     title = "CORS Request Forbidden"
+
+
+class PreflightForbidden(Forbidden):
+    """A browser asked whether another site's page may ask, and it may not."""
+
+    cause = "cors-error"
+    error_class = "waiter.CorsPreflightForbidden"
+    title = "CORS Preflight Forbidden"
 
 
 class NotFound(WaiterError):
@@ -187,6 +197,20 @@ class QueueFull(ServiceUnavailable):
 
     error_class = "waiter.QueueLength"
     title = "Service Queue Length Exceeded"
+
+
+class ServiceSuspended(ServiceUnavailable):
+    """Somebody has suspended the service."""
+
+    error_class = "waiter.Suspended"
+    title = "Service Suspended"
+
+
+class Maintenance(ServiceUnavailable):
+    """The token's owner says that it is out of service."""
+
+    error_class = "waiter.Maintenance"
+    title = "Service Under Maintenance"
 
 
 class ServiceFailing(ServiceUnavailable):

@@ -4,16 +4,19 @@ import json
 
 import attrs
 from treq.testing import StubTreq
-from twisted.internet.defer import fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from tests.doubles.scheduler import MemoryScheduler
 from waiter.admin.app import Parts, api_resource
+from waiter.admin.health_request import HealthAnswer
 from waiter.catalog.descriptor import Descriptor
 from waiter.catalog.hosts import own_hosts
 from waiter.catalog.memory import MemoryStore
 from waiter.catalog.overrides import Override
+from waiter.catalog.references import ReferenceCatalog
 from waiter.catalog.rules import Rules
+from waiter.catalog.suspensions import Suspensions
 from waiter.catalog.token_editor import TokenEditor
 from waiter.catalog.token_rules import Entitlements, TokenRules
 from waiter.catalog.tokens import TokenCatalog
@@ -82,9 +85,13 @@ class Aggregator:
 
     state: RoutingState = attrs.field(factory=lambda: RoutingState(routers={"router-1": "http://localhost:9091"}))
     states: Topic = attrs.field(factory=Topic)
+    killed_ones: list = attrs.field(factory=list)
 
     def view(self):
         return maintainer_view(self.state, "router-1")
+
+    def killed(self, instance):
+        self.killed_ones.append(instance.id)
 
     def know(self, *services):
         """Let these be all services."""
@@ -94,13 +101,23 @@ class Aggregator:
 
 @attrs.define
 class Reserver:
-    """One that shows what the test says."""
+    """
+    One that shows what the test says.
+
+    @ivar leases: what it gives, in this order.
+    """
 
     load: ServiceLoad = attrs.field(factory=ServiceLoad)
     slots_assigned: int = 0
     slots_in_use: int = 0
     slots_available: int = 0
     queued_reason: str | None = None
+    leases: list = attrs.field(factory=list)
+    reserved: list = attrs.field(factory=list)
+
+    def reserve(self, **arguments):
+        self.reserved.append(arguments)
+        return self.leases.pop(0)
 
     def oldest_wait_secs(self, now):
         return 0.0
@@ -121,6 +138,9 @@ class Reservers:
 
     def find(self, service_id):
         return self.all.get(service_id)
+
+    def reserver(self, service):
+        return self.all[service.id]
 
     def loads(self):
         return {service_id: reserver.load for service_id, reserver in self.all.items()}
@@ -173,12 +193,17 @@ class Resolver:
 
     @ivar asked: what it was asked, in order.
     @ivar failure: what it raises.
+    @ivar more: further members of its descriptor.
     """
 
     service: Service
     asked: list = attrs.field(factory=list)
     failure: BaseException | None = None
     deferred: bool = False
+    more: dict = attrs.field(factory=dict)
+
+    def resolve_newest(self, host, waiter_headers):
+        return self.resolve(host, (*waiter_headers, (b"newest", b"")) if waiter_headers else ())
 
     def resolve(self, host, waiter_headers):
         self.asked.append((host, waiter_headers))
@@ -192,8 +217,29 @@ class Resolver:
             socket_timeout_secs=1,
             streaming_timeout_secs=1,
             principal="alice",
+            **self.more,
         )
         return succeed(descriptor) if self.deferred else descriptor
+
+
+@attrs.define
+class HealthRequests:
+    """
+    Instances that answer what the test says.
+
+    @ivar asked: the ids of those that were asked, in order.
+    @ivar answers: what they answer, the first one first; the last one for ever.
+    """
+
+    answers: list = attrs.field(factory=lambda: [HealthAnswer(status=200, headers={}, body=b"fine")])
+    asked: list = attrs.field(factory=list)
+
+    def ask(self, instance, description, cid):
+        self.asked.append(instance.id)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            return fail(answer)
+        return answer if isinstance(answer, Deferred) else succeed(answer)
 
 
 class Scheduler(MemoryScheduler):
@@ -259,6 +305,11 @@ class Api:
         self.store.startService()
         self.tokens = TokenCatalog(self.clock, self.store)
         self.tokens.startService()
+        self.suspensions = Suspensions(self.store, wall=lambda: NOON)
+        self.suspensions.startService()
+        self.references = ReferenceCatalog(self.store)
+        self.references.startService()
+        self.health_requests = HealthRequests()
         self.parts = Parts(
             **{
                 "clock": self.clock,
@@ -273,6 +324,9 @@ class Api:
                 "resolver": self.resolver,
                 "tokens": self.tokens,
                 "token_editor": TokenEditor(self.tokens, TOKEN_RULES, lambda: NOON + self.clock.seconds() - 1000),
+                "suspensions": self.suspensions,
+                "references": self.references,
+                "health_requests": self.health_requests,
                 "metrics": Metrics(),
                 "settings_view": lambda: {"cluster-config": {"name": "waiter"}},
                 "principal": lambda _: "alice",

@@ -7,12 +7,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.admin.support import make_service
 from waiter.admin.filters import service_filter
 from waiter.errors import BadRequest
+from waiter.model.source import References, SourceToken
 
 SERVICE = make_service(name="my-service", env={"FOO": "bar"}, metadata={"team": "x"}, cpus=2)
+REFERENCES = References(
+    sources=((SourceToken("one", "E-1"),), (SourceToken("two", "E-2"), SourceToken("three", "E-3")))
+)
 
 
 def matches(**given):
-    return service_filter({key.replace("__", ".").replace("_", "-"): values for key, values in given.items()})(SERVICE)
+    return service_filter(
+        {key.replace("__", ".").replace("_", "-"): values for key, values in given.items()}, lambda _: REFERENCES
+    )(SERVICE)
 
 
 class FilterTests(SynchronousTestCase):
@@ -75,6 +81,12 @@ class FilterTests(SynchronousTestCase):
     def test_servicesOfHeadersHaveNoTokens(self):
         self.assertFalse(matches(token=["x"]))
         self.assertTrue(matches(token=[""]))
+
+    def test_tokensAreThoseTheServiceWasAskedForBy(self):
+        self.assertTrue(matches(token=["three"]))
+        self.assertTrue(matches(token=["t.*"], **{"token-version": ["E-1"]}))
+        self.assertTrue(matches(token=["*"]))
+        self.assertFalse(matches(token=["one"], **{"token-version": ["E-4"]}))
 
     def test_expressionsThatCouldTakeForEverAreRefused(self):
         long = make_service(name="a" * 100 + "!")

@@ -135,6 +135,13 @@ class CheckServiceRequestTests(SynchronousTestCase):
             self.assertIn("localhost", error.message)
             self.assertIn("hostnames", error.message)
 
+    def test_aTokenIsAHostWhereServicesAreDescribed(self):
+        tokens = {"mytoken"}.__contains__
+        check_service_request(b"MyToken:9091", True, None, None, OWN, tokens)
+        self.assertRaises(BadRequest, check_service_request, b"other", True, None, None, OWN, tokens)
+        foreign = (b"mytoken", True, b"http://evil.example", None, OWN, tokens)
+        self.assertRaises(CrossOriginForbidden, check_service_request, *foreign)
+
     def test_whenANameWasReboundToThisMachine_itIsRefused(self):
         # To the browser it is the same origin: only the host tells.
         host = b"rebound.example:9091"
@@ -147,6 +154,23 @@ class CheckServiceRequestTests(SynchronousTestCase):
         error = self.assertRaises(BadRequest, self.check, b"\xff\x00<b>" + b"x" * 1000)
         self.assertLess(len(error.message), 400)
         self.assertTrue(error.message.isprintable())
+
+
+class CheckTokenHostTests(SynchronousTestCase):
+    def check(self, path, method=b"GET", **more):
+        given = {"host": b"mytoken", "origin": None, "sec_fetch_site": None, **more}
+        check_api_request(method, path, own_hosts=OWN, is_token={"mytoken"}.__contains__, **given)
+
+    def test_servicesAreAskedAboutAtTheirTokens(self):
+        for path in (b"/waiter-ping", b"/service-id?latest=true", b"/app-name"):
+            self.check(path)
+            self.check(path, b"POST")
+            self.assertRaises(BadRequest, self.check, path, host=b"other")
+            self.assertRaises(CrossOriginForbidden, self.check, path, origin=b"http://evil.example")
+
+    def test_nothingElseIsDoneThere(self):
+        for path in (b"/apps/x/suspend", b"/token"):
+            self.assertRaises(BadRequest, self.check, path, b"POST")
 
 
 class CheckApiRequestTests(SynchronousTestCase):
@@ -223,7 +247,8 @@ class CheckApiRequestTests(SynchronousTestCase):
             check(method, b"/token", b"Token.example:9091")
             self.assertRaises(BadRequest, check, method, b"/token", b"rebound.example")
         for method, path in (*self.CHANGING, (b"POST", b"/token"), (b"DELETE", b"/token"), (b"OPTIONS", b"/token")):
-            self.assertRaises(BadRequest, check, method, path, b"token.example")
+            if path not in {b"/waiter-ping", b"/service-id", b"/app-name"}:
+                self.assertRaises(BadRequest, check, method, path, b"token.example")
 
 
 class CheckTokenReadTests(SynchronousTestCase):

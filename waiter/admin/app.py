@@ -5,6 +5,7 @@ from twisted.web.resource import IResource
 from waiter.admin.endpoint import ApiResource, Routes
 from waiter.admin.numbers import metrics_routes
 from waiter.admin.parts import Parts
+from waiter.admin.ping import ping_routes
 from waiter.admin.reference import reference_routes
 from waiter.admin.resolving import resolving_routes
 from waiter.admin.root import root_routes
@@ -41,5 +42,6 @@ def api_resource(parts: Parts) -> IResource:
         "token": tokens,
         "token-history": tokens,
         "tokens": tokens,
+        "waiter-ping": ping_routes(parts),
     }
     return ApiResource(parts, areas, root)

@@ -48,7 +48,7 @@ class Answer:
     body: bytes
     content_type: bytes
     status: int = 200
-    headers: Mapping[bytes, bytes] = attrs.field(factory=dict)
+    headers: dict[bytes, bytes] = attrs.field(factory=dict)
 
 
 Result = Answer | IResource
@@ -154,23 +154,32 @@ class Routes:
 
     def _error(self, request: Request, error: WaiterError) -> bytes:
         noted(request).error = error
-        context = ErrorContext(
-            cid=cid_of(request),
-            timestamp=self.parts.wall(),
-            host=shown(request.getHeader(b"host")),
-            request_method=shown(request.method),
-            uri=shown(request.uri.partition(b"?")[0]),
-            query_string=shown(request.uri.partition(b"?")[2]),
-            principal=self.parts.principal(request),
-            support_info=self.parts.support_info,
-        )
-        content_type, body = render_error(error, context, media_of(request))
+        content_type, body = error_body(self.parts, request, error)
         headers = {}
         if error.retry_after_secs is not None:
             headers[b"retry-after"] = str(error.retry_after_secs).encode()
         answer = Answer(body=body, content_type=content_type, status=error.status, headers=headers)
         _apply(request, answer)
         return answer.body
+
+
+def error_body(parts: Parts, request: Request, error: WaiterError) -> tuple[bytes, bytes]:
+    """
+    An error in the form the client wants.
+
+    @return: the content type and the body.
+    """
+    context = ErrorContext(
+        cid=cid_of(request),
+        timestamp=parts.wall(),
+        host=shown(request.getHeader(b"host")),
+        request_method=shown(request.method),
+        uri=shown(request.uri.partition(b"?")[0]),
+        query_string=shown(request.uri.partition(b"?")[2]),
+        principal=parts.principal(request),
+        support_info=parts.support_info,
+    )
+    return render_error(error, context, media_of(request))
 
 
 async def _awaited(request: Request, result: Awaitable[Result]) -> bytes | IResource:

@@ -9,6 +9,7 @@ from waiter.admin.arguments import Arguments
 from waiter.errors import BadRequest
 from waiter.model.description import ServiceDescription, outside_name
 from waiter.model.service import Service
+from waiter.model.source import References
 
 PARAMETERS = frozenset(outside_name(name) for name in ServiceDescription.model_fields)
 
@@ -25,16 +26,19 @@ _REPEAT = re.compile(r"[*+?{]")
 _COSTLY = re.compile(r"\)[*+?{]|\(\?")
 
 
-def service_filter(given: Arguments) -> Filter:
+def service_filter(given: Arguments, references: Callable[[str], References] = lambda _: References()) -> Filter:
     """
     The filter that query parameters make.
 
     A key is a parameter's name, with a dot and a key for one of a map (C{env.FOO}); it is compared with the effective
     description. A value is meant literally or as a regular expression for the whole; C{*} means any value, unless
     C{star-mode} is something else than C{all}. Of several values for a key one must match, and all keys must. An empty
-    C{run-as-user} filters nothing.
+    C{run-as-user} filters nothing. C{token} and C{token-version} are compared with the tokens by which a service was ever
+    asked for.
 
     The filter raises a C{BadRequest} when the regular expressions could take very long on a service.
+
+    @param references: by what a service was ever asked for, by its id.
     """
     star_means_any = given.get("star-mode", ("all",))[0] in {"", "all"}
     effort = Effort()
@@ -43,9 +47,10 @@ def service_filter(given: Arguments) -> Filter:
         for key, values in given.items()
         if key.partition(".")[0] in PARAMETERS and (key != "run-as-user" or any(values))
     ]
-    # A service that was described by headers has no source token, so no name of one matches.
-    if any(given.get("token", ())) or any(given.get("token-version", ())):
-        return lambda _: False
+    for key, name in (("token", "token"), ("token-version", "version")):
+        if any(values := [value for value in given.get(key, ()) if value]):
+            matchers = [make_matcher(key, value, effort, star_means_any=star_means_any) for value in values]
+            conditions.append(_of_source(name, matchers, references))
 
     def wanted(service: Service) -> bool:
         effort.steps = 0
@@ -85,6 +90,14 @@ def _condition(key: str, values: Sequence[str], effort: Effort, *, star_means_an
     def matches(service: Service) -> bool:
         texts = _texts(service.description, key)
         return any(matcher(text) for matcher in matchers for text in texts)
+
+    return matches
+
+
+def _of_source(name: str, matchers: Sequence[Matcher], references: Callable[[str], References]) -> Filter:
+    def matches(service: Service) -> bool:
+        sources = (source for group in references(service.id).sources for source in group)
+        return any(matcher(getattr(source, name)) for source in sources for matcher in matchers)
 
     return matches
 

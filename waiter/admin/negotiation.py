@@ -165,7 +165,7 @@ def _fields(error: WaiterError, context: ErrorContext) -> dict[str, Any]:
     }
     if context.waiter_token is not None:
         fields["waiter-token"] = context.waiter_token
-    return fields
+    return {**fields, **error.members}
 
 
 def _pairs(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,16 +8,22 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IRequest
 
+from waiter.admin.health_request import HealthAnswer
 from waiter.catalog.descriptor import Descriptor
 from waiter.catalog.overrides import Override
 from waiter.catalog.rules import Rules
+from waiter.catalog.suspensions import SuspendedState
 from waiter.catalog.token_editor import TokenEditor
 from waiter.catalog.tokens import TokenCatalog
+from waiter.model.description import ServiceDescription
 from waiter.model.identity import Identity
+from waiter.model.instance import Instance
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState
 from waiter.model.service import Service
+from waiter.model.source import References
 from waiter.model.token import Token
+from waiter.reservation.lease import Lease
 from waiter.scheduler.interface import IScheduler
 from waiter.support.topic import Topic
 from waiter.telemetry.gauges import ReserverReading
@@ -34,9 +40,15 @@ class ShownReserver(ReserverReading, Protocol):
     def state(self) -> dict[str, Any]:
         """Everything about it, JSON-able."""
 
+    def reserve(self, *, timeout_secs: float, priority: int = 0) -> Lease | Deferred[Lease]:
+        """Take a slot, or wait for one, before those with a lower priority."""
+
 
 class ShownReservers(Protocol):
     """All reservers."""
+
+    def reserver(self, service: Service) -> ShownReserver:
+        """The reserver of a service, which is made if there is none."""
 
     def find(self, service_id: str) -> ShownReserver | None:
         """The reserver of a service, if there is one."""
@@ -64,6 +76,9 @@ class ShownAggregator(Protocol):
 
     def view(self) -> dict[str, Any]:
         """The latest one, JSON-able."""
+
+    def killed(self, instance: Instance) -> None:
+        """The instance has been killed."""
 
 
 class ShownAutoscaler(Protocol):
@@ -116,6 +131,38 @@ class RequestResolver(Protocol):
         @raise waiter.errors.WaiterError: (also in the Deferred) there is no such service, or it may not be used.
         """
 
+    def resolve_newest(
+        self, host: bytes, waiter_headers: tuple[tuple[bytes, bytes], ...]
+    ) -> Descriptor | Deferred[Descriptor]:
+        """The same without any fallback to what a token was before."""
+
+
+class ShownSuspensions(Protocol):
+    """Which services are suspended."""
+
+    def get(self, service_id: str) -> SuspendedState | None:
+        """What was said last; C{None} if the service was never suspended."""
+
+    async def set(self, service_id: str, *, suspended: bool, by: str) -> None:
+        """Suspend a service, or resume it; done when that is stored."""
+
+    def refresh(self, service_id: str) -> Deferred[None]:
+        """Read anew what is stored."""
+
+
+class ShownReferences(Protocol):
+    """By which tokens services were asked for."""
+
+    def get(self, service_id: str) -> References:
+        """All that is known of one."""
+
+
+class AskedInstances(Protocol):
+    """Instances that answer what a health check asks."""
+
+    def ask(self, instance: Instance, description: ServiceDescription, cid: bytes) -> Deferred[HealthAnswer]:
+        """@raise waiter.errors.InstanceUnreachable: (in the Deferred) it did not answer."""
+
 
 def _never() -> bool:
     return False
@@ -159,6 +206,9 @@ class Parts:
     resolver: RequestResolver
     tokens: TokenCatalog
     token_editor: TokenEditor
+    suspensions: ShownSuspensions
+    references: ShownReferences
+    health_requests: AskedInstances
     metrics: Metrics
     settings_view: Callable[[], Mapping[str, Any]]
     principal: Callable[[IRequest], str]

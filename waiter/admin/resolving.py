@@ -4,6 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 
+from waiter.admin.arguments import arguments, is_true
 from waiter.admin.endpoint import Answer, Routes, text_answer
 from waiter.admin.parts import Parts
 
@@ -14,11 +15,14 @@ def resolving_routes(parts: Parts) -> Routes:
     async def service_id(request: Request) -> Answer:
         """
         The id of the service that a request with this host and these headers would be for; its description is remembered.
+        With C{latest} that of the newest version of a token, even if requests go to the one before for now.
 
         @raise WaiterError: there is no such service, or the caller may not use it.
         """
         headers = waiter_headers(request.requestHeaders)
-        resolved = parts.resolver.resolve(request.getHeader(b"host") or b"", headers)
+        newest = is_true(arguments(request), "latest")
+        resolve = parts.resolver.resolve_newest if newest else parts.resolver.resolve
+        resolved = resolve(request.getHeader(b"host") or b"", headers)
         descriptor = await resolved if isinstance(resolved, Deferred) else resolved
         return text_answer(descriptor.service.id)
 

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Request
 
 from waiter.admin.arguments import arguments, first, includes, is_true, milliseconds
+from waiter.admin.control import control_routes
 from waiter.admin.encoding import json_bytes
 from waiter.admin.endpoint import Answer, Routes, gathered, json_answer, media_of
 from waiter.admin.filters import service_filter
@@ -18,6 +19,7 @@ from waiter.admin.views import ServiceFacts, listing_entry, service_body
 from waiter.errors import Forbidden, ServiceNotFound
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState, ServiceState
+from waiter.model.source import References
 
 _NO_LOAD = ServiceLoad()
 _DELETE_STATUS = {"deleted": 200, "no-such-service-exists": 404}
@@ -32,6 +34,7 @@ def service_routes(parts: Parts) -> Routes:
     routes.add("/apps/<service_id>", area.show)
     routes.add("/apps/<service_id>", area.delete, methods=("DELETE",))
     override_routes(parts, routes)
+    control_routes(parts, routes)
     routes.add("/apps/<service_id>/logs", logs.listing)
     routes.add("/apps/<service_id>/logs/<instance_id>/<path:path>", logs.file)
     return routes
@@ -49,7 +52,8 @@ class _Services:
         @raise BadRequest: a filter is too complicated.
         """
         given = arguments(request)
-        wanted = service_filter(given)
+        wanted = service_filter(given, self._parts.references.get)
+        references = includes(given, "references")
         effective = is_true(given, "effective-parameters") or includes(given, "effective-parameters")
         healthy = includes(given, "healthy-instances")
         # Without naming a user one sees what one may manage.
@@ -61,7 +65,9 @@ class _Services:
             for service_id in sorted(routing.services):
                 state = routing.services[service_id]
                 if (principal is None or self._parts.may_manage(principal, service_id)) and wanted(state.service):
-                    entry = listing_entry(self._facts(state), effective=effective, healthy_instances=healthy)
+                    entry = listing_entry(
+                        self._facts(state), effective=effective, healthy_instances=healthy, references=references
+                    )
                     yield json_bytes(entry, indent=indent)
                 else:
                     yield b""
@@ -84,6 +90,7 @@ class _Services:
             self._parts.identity.router_id,
             effective=is_true(given, "effective-parameters") or includes(given, "effective-parameters"),
             log_urls=self._parts.may_manage(self._parts.principal(request), service_id),
+            references=includes(given, "references"),
         )
         override = self._parts.overrides.get(service_id)
         if override is not None:
@@ -129,6 +136,7 @@ class _Services:
         reserver = parts.reservers.find(service_id)
         load = _NO_LOAD if reserver is None else reserver.load
         numbers = parts.metrics.find(service_id)
+        references = parts.references.get(service_id)
         return ServiceFacts(
             base_url=parts.identity.url,
             state=state,
@@ -139,7 +147,17 @@ class _Services:
             measured=parts.scheduler.measured(service_id),
             scaling_state=parts.autoscaler.scaling_state(service_id),
             queued_reason=(None if reserver is None else reserver.queued_reason) or state.queued_reason,
+            references=references,
+            current_for=tuple(self._current_for(references)),
+            suspended=parts.suspensions.get(service_id),
         )
+
+    def _current_for(self, references: References) -> Iterator[str]:
+        for group in references.sources:
+            if len(group) == 1:
+                token = self._parts.tokens.get(group[0].token)
+                if token is not None and token.etag == group[0].version:
+                    yield token.name
 
     def _metrics(self, service_id: str) -> dict[str, Any]:
         """The numbers of one service by router, and of all routers together: as yet there is one."""

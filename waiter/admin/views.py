@@ -6,9 +6,11 @@ from urllib.parse import urlencode
 
 import attrs
 
+from waiter.catalog.suspensions import SuspendedState
 from waiter.model.instance import Flag, Instance
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState, ServiceState
+from waiter.model.source import References, Sources
 from waiter.scheduler.interface import Measurement, Usage
 from waiter.telemetry.timing import iso_time
 
@@ -26,6 +28,9 @@ class ServiceFacts:
     @ivar usage: of one instance.
     @ivar measured: what each instance really uses, by its id.
     @ivar queued_reason: why requested instances are not started yet, in more words than the state has perhaps.
+    @ivar references: by what it was ever asked for.
+    @ivar current_for: the tokens whose newest versions describe it.
+    @ivar suspended: whether it is suspended, if that was ever said.
     """
 
     base_url: str
@@ -37,21 +42,27 @@ class ServiceFacts:
     measured: Mapping[str, Measurement] = attrs.field(factory=dict)
     scaling_state: str | None = None
     queued_reason: str | None = None
+    references: References = attrs.field(factory=References)
+    current_for: Sequence[str] = ()
+    suspended: SuspendedState | None = None
 
 
-def listing_entry(facts: ServiceFacts, *, effective: bool = False, healthy_instances: bool = False) -> dict[str, Any]:
+def listing_entry(
+    facts: ServiceFacts, *, effective: bool = False, healthy_instances: bool = False, references: bool = False
+) -> dict[str, Any]:
     """
     A service in the list of all.
 
     @param effective: whether the description with its defaults is in it, too.
     @param healthy_instances: whether the healthy instances are.
+    @param references: whether it is said by what it was ever asked for.
     """
     state = facts.state
     entry: dict[str, Any] = {
         "service-id": state.service.id,
         "url": f"{facts.base_url}/apps/{state.service.id}",
         "instance-counts": {"healthy-instances": len(state.healthy), "unhealthy-instances": len(state.unhealthy)},
-        **_common(facts, effective=effective),
+        **_common(facts, effective=effective, references=references),
     }
     if healthy_instances:
         entry["instances"] = {
@@ -69,13 +80,20 @@ def listing_entry(facts: ServiceFacts, *, effective: bool = False, healthy_insta
 
 
 def service_body(
-    facts: ServiceFacts, routing: RoutingState, router_id: str, *, effective: bool = False, log_urls: bool = True
+    facts: ServiceFacts,
+    routing: RoutingState,
+    router_id: str,
+    *,
+    effective: bool = False,
+    log_urls: bool = True,
+    references: bool = False,
 ) -> dict[str, Any]:
     """
     One service.
 
     @param effective: whether the description with its defaults is in it, too.
     @param log_urls: whether the viewer may see the instances' logs.
+    @param references: whether it is said by what it was ever asked for.
     """
     state = facts.state
     active = sorted((*state.healthy, *state.unhealthy), key=lambda instance: instance.order)
@@ -95,7 +113,7 @@ def service_body(
         ]
 
     body = {
-        **_common(facts, effective=effective),
+        **_common(facts, effective=effective, references=references),
         "instances": {
             "active-instances": shown(active),
             "failed-instances": shown(state.failed[:_SHOWN_DEAD]),
@@ -107,6 +125,12 @@ def service_body(
     }
     if facts.usage is not None and facts.usage.cpu_share is not None:
         body["cpu-share"] = dict(facts.usage.cpu_share)
+    if facts.suspended is not None:
+        body["service-suspended-state"] = {
+            "suspended": facts.suspended.suspended,
+            "last-updated-by": facts.suspended.by,
+            "time": iso_time(facts.suspended.at),
+        }
     return body
 
 
@@ -169,7 +193,16 @@ def _measurement(measured: Measurement | None) -> dict[str, Any]:
     }
 
 
-def _common(facts: ServiceFacts, *, effective: bool) -> dict[str, Any]:
+def _sources(group: Sources) -> list[dict[str, str]]:
+    return [{"token": source.token, "version": source.version} for source in group]
+
+
+def _references(references: References) -> list[dict[str, Any]]:
+    shown: list[dict[str, Any]] = [{"token": {"sources": _sources(group)}} for group in references.sources]
+    return [{}, *shown] if references.direct else shown
+
+
+def _common(facts: ServiceFacts, *, effective: bool, references: bool) -> dict[str, Any]:
     state = facts.state
     instances = len(state.healthy) + len(state.unhealthy)
     # What is granted is known only while the scheduler has the service.
@@ -180,8 +213,12 @@ def _common(facts: ServiceFacts, *, effective: bool) -> dict[str, Any]:
         "request-metrics": {"outstanding": facts.load.outstanding, "total": facts.total},
         "resource-usage": {"cpus": round(usage.cpus * instances, 6), "mem": round(usage.mem * instances, 6)},
         "service-description": dict(state.service.core),
-        "source-tokens": [],
+        "source-tokens": [_sources(group) for group in facts.references.sources],
     }
+    if facts.current_for:
+        shown["current-for-tokens"] = list(facts.current_for)
+    if references:
+        shown["references"] = _references(facts.references)
     if facts.scaling_state is not None:
         shown["scaling-state"] = facts.scaling_state
     if state.deployment_error is not None:

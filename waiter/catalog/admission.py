@@ -27,6 +27,7 @@ _ANYWHERE = re.compile(
 
 _READING = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 # These are as good as a POST: they store a description or start a service, or are the original's GETs with effects.
+_OF_SERVICES = frozenset({b"/app-name", b"/service-id", b"/waiter-ping"})
 _NEVER_READING = re.compile(rb"/(app-name|service-id|waiter-ping)|/apps/.*/(suspend|resume|kill|expire)", re.DOTALL)
 # Descriptions hold secrets in their environment variables, and here no own host is needed to get to them.
 _TOKEN = b"/token"
@@ -64,6 +65,7 @@ def check_service_request(
     origin: bytes | None,
     sec_fetch_site: bytes | None,
     own_hosts: frozenset[str],
+    is_token: Callable[[str], bool] = lambda _: False,
 ) -> None:
     """
     Let a request for a service in, or not.
@@ -71,13 +73,15 @@ def check_service_request(
     @param has_description_headers: L{waiter.catalog.headers.describes_service} of its headers.
     @param origin: the C{Origin} header, if there is one.
     @param sec_fetch_site: the C{Sec-Fetch-Site} header, if there is one.
+    @param is_token: whether a host, in lower case, is the name of a token.
     @raise CrossOriginForbidden: another site's page describes a service.
-    @raise BadRequest: a service is described to a host that is not Waiter.
+    @raise BadRequest: a service is described to a host that is neither Waiter nor a token.
     """
     if not has_description_headers:
         return
     _check_origin(host, origin, sec_fetch_site, "describe a service")
-    check_described_at(host, own_hosts)
+    if not is_token(host_name(host)):
+        check_described_at(host, own_hosts)
 
 
 def check_described_at(host: bytes, own_hosts: frozenset[str]) -> None:
@@ -104,8 +108,9 @@ def check_api_request(
     """
     Let a request for Waiter's own API in, or not, when nobody has to prove who he is (the C{one-user} authenticator).
 
-    A token can also be read at the host that it names, but none of the others: what sends a request there may be a page of
-    the token's service. L{check_token_read} sees to the others.
+    What a request would be for, and how its service is, can also be asked at the hosts of tokens. A token can be read at the
+    host that it names, but none of the others: what sends a request there may be a page of the token's service.
+    L{check_token_read} sees to the others.
 
     @param path: of the request's target, as it was sent; a query does no harm.
     @param is_token: whether a host, in lower case, is the name of a token.
@@ -118,7 +123,7 @@ def check_api_request(
         _check_origin(host, origin, sec_fetch_site, "change anything here")
     if is_own_host(host, own_hosts) or not (changes or decoded == _TOKEN):
         return
-    if method in _LOOKING and decoded == _TOKEN and is_token(host_name(host)):
+    if (decoded in _OF_SERVICES or (method in _LOOKING and decoded == _TOKEN)) and is_token(host_name(host)):
         return
     raise _only_at_own_hosts(host)
 

@@ -1,8 +1,28 @@
 """What a request turned out to ask for."""
 
+from collections.abc import Sequence
+
 import attrs
 
+from waiter.catalog.cors import CorsRule
+from waiter.catalog.suspensions import SuspendedState
 from waiter.model.service import Service
+from waiter.model.source import Sources
+
+
+@attrs.frozen(kw_only=True)
+class Conditions:
+    """
+    What a request has to meet although it is clear what it asks for.
+
+    @ivar suspended: that its service is suspended, if it is.
+    @ivar https_only: whether it has to come by https.
+    @ivar cors_rules: which other sites' pages may ask for the service; C{None} where that was decided before.
+    """
+
+    suspended: SuspendedState | None = None
+    https_only: bool = False
+    cors_rules: Sequence[CorsRule] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -15,6 +35,8 @@ class Descriptor:
     @ivar streaming_timeout_secs: how long a peer that is being sent a body may take nothing of it.
     @ivar principal: who asks.
     @ivar debug: whether the answer carries the debug headers.
+    @ivar sources: the tokens that describe the service, in the versions that do.
+    @ivar conditions: what else has to hold; C{None} for nothing.
     """
 
     service: Service
@@ -23,3 +45,10 @@ class Descriptor:
     streaming_timeout_secs: float
     principal: str
     debug: bool = False
+    sources: Sources = ()
+    conditions: Conditions | None = None
+
+    @property
+    def token(self) -> str | None:
+        """The names of the tokens, as a request has them; C{None} if there are none."""
+        return ",".join(source.token for source in self.sources) or None

@@ -16,6 +16,7 @@ DEBUG = b"x-waiter-debug"
 TIMEOUT = b"x-waiter-timeout"
 QUEUE_TIMEOUT = b"x-waiter-queue-timeout"
 STREAMING_TIMEOUT = b"x-waiter-streaming-timeout"
+FALLBACK_PERIOD = b"x-waiter-fallback-period-secs"
 
 _TOKEN = b"x-waiter-token"
 _AUTHENTICATION = b"x-waiter-authentication"
@@ -30,7 +31,7 @@ _PER_REQUEST = frozenset(
         STREAMING_TIMEOUT,
         b"x-waiter-async-check-interval",
         b"x-waiter-async-request-timeout",
-        b"x-waiter-fallback-period-secs",
+        FALLBACK_PERIOD,
     }
 )
 

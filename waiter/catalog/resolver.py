@@ -1,5 +1,6 @@
 """From a request's host and headers to the service it is for."""
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
@@ -7,17 +8,29 @@ from twisted.internet.defer import Deferred
 
 from waiter.catalog import headers
 from waiter.catalog.admission import check_described_at
-from waiter.catalog.descriptor import Descriptor
-from waiter.catalog.timeouts import Timeouts, asked_secs
-from waiter.errors import BadRequest, NotFound, ServiceForbidden, ServiceMisconfigured, ServiceUnknown
+from waiter.catalog.cors import cors_rules
+from waiter.catalog.descriptor import Conditions, Descriptor
+from waiter.catalog.merging import TokenData, token_data, versions, wish
+from waiter.catalog.succession import Choice, Succession
+from waiter.catalog.suspensions import SuspendedState
+from waiter.catalog.timeouts import Timeouts, asked_secs, token_secs, whole_secs
+from waiter.errors import Maintenance, NotFound, ServiceForbidden, ServiceUnknown, WaiterError
 from waiter.model.checks import shown
 from waiter.model.description import ServiceDescription
 from waiter.model.service import Service
+from waiter.model.source import Sources, SourceToken
+from waiter.model.token import Token
 
 __all__ = ["Resolver", "Timeouts", "same_user", "user_of"]
 
+#: Before the id of a service it stands for that very service where a token would be named.
+SERVICE_ID = "^SERVICE-ID#"
+
+DEFAULT_FALLBACK_SECS = 300
+
 # Longer headers are read anew each time, or a client that makes them up could fill the memory with them.
 _MOST_CACHED_BYTES = 8192
+_MOST_VERSIONS = 5
 
 _Key = tuple[bytes, tuple[tuple[bytes, bytes], ...]]
 
@@ -44,12 +57,30 @@ def same_user(user: str, run_as_user: str) -> bool:
     return user == run_as_user
 
 
+def no_token(_name: str) -> None:
+    """What is asked for tokens where there are none."""
+    return
+
+
+def never_suspended(_service_id: str) -> None:
+    """What is asked whether a service is suspended where none can be."""
+    return
+
+
+def not_noted(_service_id: str, _sources: Sources) -> None:
+    """What is told by which tokens services are asked for where nobody wants to know."""
+    return
+
+
 class Resolver:
     """
     Finds out what a request asks for, and remembers the answers of the requests that were seen last.
 
     The memory is in two halves: the young one is looked into first, an answer found in the old one moves to the young
     one, and when the young one is full it becomes the old one. So a hit is one look-up, and what is in use stays.
+
+    Shortly after a token was edited a request for it may be for the version before, as long as that one alone can answer.
+    What is to be chosen from is remembered apart, until that time is over.
     """
 
     def __init__(
@@ -62,6 +93,11 @@ class Resolver:
         validate: Callable[[ServiceDescription], object],
         cache_size: int = 10000,
         may_run_as: Callable[[str, str], bool] = same_user,
+        tokens: Callable[[str], Token | None] = no_token,
+        suspended: Callable[[str], SuspendedState | None] = never_suspended,
+        note: Callable[[str, Sources], object] = not_noted,
+        succession: Succession | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """
         @param own_hosts: from L{waiter.catalog.hosts.own_hosts}.
@@ -70,6 +106,10 @@ class Resolver:
             service becomes known.
         @param cache_size: how many different requests are remembered at most.
         @param may_run_as: whether the first user may run services as the second.
+        @param tokens: a token as it is now, by its name. L{forget_token} has to be told of each change.
+        @param suspended: whether a service is suspended, by its id. L{forget} has to be told of each change.
+        @param note: told the id of each service that is asked for, and by which tokens; not each time.
+        @param wall: seconds since the epoch.
         """
         self._services = services
         self._own_hosts = own_hosts
@@ -78,9 +118,17 @@ class Resolver:
         self._timeouts = timeouts
         self._validate = validate
         self._may_run_as = may_run_as
+        self._tokens = tokens
+        self._suspended = suspended
+        self._note = note
+        self._succession = succession or Succession()
+        self._wall = wall
         self._half = max(1, cache_size // 2)
         self._young: dict[_Key, Descriptor] = {}
         self._old: dict[_Key, Descriptor] = {}
+        self._choices: dict[_Key, Choice] = {}
+        # Grows whenever something is forgotten: what was found out before is not remembered then.
+        self._age = 0
 
     def resolve(
         self, host: bytes, waiter_headers: tuple[tuple[bytes, bytes], ...]
@@ -90,12 +138,13 @@ class Resolver:
 
         The answer is a Deferred only if the service was not known and has to be stored; cancelling that ends the wait and
         nothing else. Whether the request may come from where it comes from is not looked at, see
-        L{waiter.catalog.admission.check_service_request}.
+        L{waiter.catalog.admission.check_service_request}; nor are the descriptor's conditions.
 
         @param waiter_headers: lower-case names and values, in the order they came.
         @raise ServiceUnknown: it names and describes none.
         @raise ServiceMisconfigured: what it describes does not hold.
         @raise ServiceForbidden: the caller may not run or use it.
+        @raise Maintenance: a token it names is out of service.
         @raise WaiterError: another reason; each may also come in the Deferred.
         """
         key = (host, waiter_headers)
@@ -105,40 +154,143 @@ class Resolver:
         descriptor = self._old.get(key)
         if descriptor is not None:
             return self._keep(key, descriptor)
+        choice = self._choices.get(key)
+        if choice is not None:
+            if self._wall() < choice.until:
+                return self._succession.choose(choice)
+            del self._choices[key]
         return self._find_out(key)
 
+    def resolve_newest(
+        self, host: bytes, waiter_headers: tuple[tuple[bytes, bytes], ...]
+    ) -> Descriptor | Deferred[Descriptor]:
+        """The same without any fallback to what a token was before."""
+        kept = tuple(header for header in waiter_headers if header[0] != headers.FALLBACK_PERIOD)
+        return self.resolve(host, (*kept, (headers.FALLBACK_PERIOD, b"0")))
+
+    def service_id_of(self, token: Token) -> str | None:
+        """The service that a token alone stands for, whoever asks; C{None} if it needs more for that."""
+        try:
+            data = token_data((token,))
+            if data.parameters.get("run-as-user") in {None, "*"}:
+                return None
+            wanted = wish(data, headers.understand(()), user=self._user, tokens=1, allowed_params=())
+            return self._services.describe(wanted.core).id
+        except WaiterError:
+            return None
+
     def forget(self, service_ids: Collection[str]) -> None:
-        """These services are not known any more: find out anew what requests for them are for."""
-        self._young = {key: value for key, value in self._young.items() if value.service.id not in service_ids}
-        self._old = {key: value for key, value in self._old.items() if value.service.id not in service_ids}
+        """These services are not known any more, or not as they were: find out anew what requests for them are for."""
+        self._forget(lambda descriptor: descriptor.service.id in service_ids)
+
+    def forget_token(self, name: str) -> None:
+        """The token has changed: find out anew what requests that name it are for."""
+        self._forget(lambda descriptor: any(source.token == name for source in descriptor.sources))
 
     def state(self) -> dict[str, int]:
         """How many answers are remembered, for C{/state}."""
-        return {"cached": len(self._young.keys() | self._old.keys())}
+        return {"cached": len(self._young.keys() | self._old.keys()), "choices": len(self._choices)}
+
+    def _forget(self, which: Callable[[Descriptor], bool]) -> None:
+        self._age += 1
+        self._young = {key: each for key, each in self._young.items() if not which(each)}
+        self._old = {key: each for key, each in self._old.items() if not which(each)}
+        self._choices = {
+            key: choice for key, choice in self._choices.items() if not any(map(which, (choice.newest, *choice.others)))
+        }
 
     def _find_out(self, key: _Key) -> Descriptor | Deferred[Descriptor]:
         host, waiter_headers = key
         asked = headers.understand(waiter_headers)
-        if asked.tokens:
-            raise NotFound(f"Token not found: {shown(asked.tokens[0])}")
-        if not asked.describes_service:
+        if len(asked.tokens) == 1 and asked.tokens[0].startswith(SERVICE_ID):
+            return self._that_service(key, asked)
+        of_host = self._token_of_host(host)
+        tokens = tuple(map(self._token, asked.tokens)) or (() if of_host is None else (of_host,))
+        if not tokens and not asked.describes_service:
             raise ServiceUnknown("Unable to identify service using waiter headers/token")
-        check_described_at(host, self._own_hosts)
-        allowed = asked.parameters.get("allowed-params")
-        if allowed is None:
-            allowed = self._services.default("allowed-params", asked.parameters.get("profile")) or ()
-        service = self._services.describe(_core(asked, self._user, allowed))
-        self._authorise(service.description)
+        if of_host is None:
+            check_described_at(host, self._own_hosts)
+        _refuse_in_maintenance(tokens)
+        data = token_data(tokens)
+        service = self._service(data, asked, len(tokens))
         known = self._services.get(service.id)
         if known is not None:
-            return self._keep(key, self._descriptor(known, asked))
+            return self._found(key, known, tokens, data, asked)
         self._validate(service.description)
-        return self._services.remember(service).addCallback(
-            lambda service: self._keep(key, self._descriptor(service, asked))
-        )
+        age = self._age
 
-    def _authorise(self, description: ServiceDescription) -> None:
-        if not self._may_run_as(self._user, description.run_as_user):
+        def stored(service: Service) -> Descriptor:
+            if self._age == age:
+                return self._found(key, service, tokens, data, asked)
+            return self._descriptor(service, asked, tokens, data)
+
+        return self._services.remember(service).addCallback(stored)
+
+    def _that_service(self, key: _Key, asked: headers.Asked) -> Descriptor:
+        """For a request that names a service by its id."""
+        host, _ = key
+        service = self._services.get(asked.tokens[0].removeprefix(SERVICE_ID))
+        if service is None:
+            raise NotFound(f"Token not found: {shown(asked.tokens[0])}")
+        if self._token_of_host(host) is None:
+            check_described_at(host, self._own_hosts)
+        if asked.describes_service:
+            raise ServiceUnknown(f"{SERVICE_ID} names a service as it is: leave the x-waiter-* parameters out.")
+        self._authorise(service.description, preauthorised=False)
+        return self._keep(key, self._descriptor(service, asked, (), TokenData(parameters={}, metadata={})))
+
+    def _found(
+        self, key: _Key, service: Service, tokens: tuple[Token, ...], data: TokenData, asked: headers.Asked
+    ) -> Descriptor:
+        descriptor = self._descriptor(service, asked, tokens, data)
+        self._note(service.id, descriptor.sources)
+        until = max((token.updated_at for token in tokens), default=0.0) + _fallback_secs(data, asked)
+        if self._wall() < until and (others := self._before(service.id, tokens, asked)):
+            choice = Choice(newest=descriptor, others=others, until=until)
+            if len(self._choices) >= self._half:
+                self._choices.clear()
+            if _size(key) <= _MOST_CACHED_BYTES:
+                self._choices[key] = choice
+            return self._succession.choose(choice)
+        return self._keep(key, descriptor)
+
+    def _before(self, newest_id: str, tokens: tuple[Token, ...], asked: headers.Asked) -> tuple[Descriptor, ...]:
+        """What the request would have been for before; what does not hold any more is passed over."""
+        found: dict[str, Descriptor] = {}
+        for each in versions(tokens, _MOST_VERSIONS):
+            try:
+                data = token_data(each)
+                service = self._services.get(self._service(data, asked, len(each)).id)
+            except WaiterError:
+                continue
+            if service is not None and service.id != newest_id:
+                found.setdefault(service.id, self._descriptor(service, asked, each, data))
+        return tuple(found.values())
+
+    def _service(self, data: TokenData, asked: headers.Asked, tokens: int) -> Service:
+        profile = asked.parameters.get("profile", data.parameters.get("profile"))
+        allowed = self._services.default("allowed-params", profile) or ()
+        wanted = wish(data, asked, user=self._user, tokens=tokens, allowed_params=allowed)
+        service = self._services.describe(wanted.core)
+        self._authorise(service.description, preauthorised=wanted.preauthorised)
+        return service
+
+    def _token(self, name: str) -> Token:
+        token = self._tokens(name)
+        if token is None or token.deleted:
+            raise NotFound(f"Token not found: {shown(name)}")
+        return token
+
+    def _token_of_host(self, host: bytes) -> Token | None:
+        name = host.partition(b":")[0].strip(b" \t").decode("latin-1")
+        for spelled in (name, name.lower()):
+            token = self._tokens(spelled)
+            if token is not None and not token.deleted:
+                return token
+        return None
+
+    def _authorise(self, description: ServiceDescription, *, preauthorised: bool) -> None:
+        if not preauthorised and not self._may_run_as(self._user, description.run_as_user):
             raise ServiceForbidden(
                 f"{self._user} cannot run as user '{shown(description.run_as_user)}'",
                 details={"run-as-user": shown(description.run_as_user), "authenticated-user": self._user},
@@ -149,48 +301,57 @@ class Resolver:
                 details={"permitted-user": shown(description.permitted_user), "authenticated-user": self._user},
             )
 
-    def _descriptor(self, service: Service, asked: headers.Asked) -> Descriptor:
+    def _descriptor(
+        self, service: Service, asked: headers.Asked, tokens: tuple[Token, ...], data: TokenData
+    ) -> Descriptor:
         said = asked.per_request
-        configured = self._timeouts
+        usual = token_secs(data.metadata, self._timeouts)
         return Descriptor(
             service=service,
-            queue_timeout_secs=asked_secs(said.get(headers.QUEUE_TIMEOUT), configured.queue_timeout_secs),
-            socket_timeout_secs=asked_secs(said.get(headers.TIMEOUT), configured.socket_timeout_secs),
-            streaming_timeout_secs=asked_secs(said.get(headers.STREAMING_TIMEOUT), configured.streaming_timeout_secs),
+            queue_timeout_secs=asked_secs(said.get(headers.QUEUE_TIMEOUT), usual.queue_timeout_secs),
+            socket_timeout_secs=asked_secs(said.get(headers.TIMEOUT), usual.socket_timeout_secs),
+            streaming_timeout_secs=asked_secs(said.get(headers.STREAMING_TIMEOUT), usual.streaming_timeout_secs),
             principal=self._principal,
             debug=headers.DEBUG in said,
+            sources=tuple(SourceToken(token.name, token.etag) for token in tokens),
+            conditions=self._conditions(service.id, data, by_token=bool(tokens)),
+        )
+
+    def _conditions(self, service_id: str, data: TokenData, *, by_token: bool) -> Conditions | None:
+        suspended = self._suspended(service_id)
+        if suspended is not None and not suspended.suspended:
+            suspended = None
+        if suspended is None and not by_token:
+            return None
+        return Conditions(
+            suspended=suspended,
+            https_only=data.metadata.get("https-redirect") is True,
+            cors_rules=cors_rules(data.metadata.get("cors-rules")) if by_token else None,
         )
 
     def _keep(self, key: _Key, descriptor: Descriptor) -> Descriptor:
-        host, waiter_headers = key
-        if len(host) + sum(len(name) + len(value) for name, value in waiter_headers) <= _MOST_CACHED_BYTES:
+        if _size(key) <= _MOST_CACHED_BYTES:
             if len(self._young) >= self._half:
                 self._old, self._young = self._young, {}
             self._young[key] = descriptor
         return descriptor
 
 
-def _core(asked: headers.Asked, user: str, allowed_params: Collection[str]) -> Mapping[str, Any]:
-    """The parameters of the service: what the headers say, and who asks where they do not say."""
-    given = dict(asked.parameters)
-    if asked.params:
-        given["env"] = _with_params(given, asked.params, allowed_params)
-    namespace = given.get("namespace")
-    if given.get("run-as-user") == "*":
-        if namespace not in {None, "*"}:
-            raise ServiceMisconfigured("Cannot use run-as-requester with a specific namespace")
-        del given["run-as-user"]
-    if namespace == "*":
-        given["namespace"] = user
-    given.setdefault("run-as-user", user)
-    given.setdefault("permitted-user", user)
-    return given
+def _size(key: _Key) -> int:
+    host, waiter_headers = key
+    return len(host) + sum(len(name) + len(value) for name, value in waiter_headers)
 
 
-def _with_params(given: Mapping[str, Any], params: Mapping[str, str], allowed: Collection[str]) -> Any:
-    if refused := sorted(shown(name) for name in params if name not in allowed):
-        raise BadRequest(
-            "Some params cannot be configured", details={"params": refused, "allowed-params": sorted(allowed)}
-        )
-    env = given.get("env", {})
-    return {**env, **params} if isinstance(env, dict) else env
+def _fallback_secs(data: TokenData, asked: headers.Asked) -> float:
+    given = data.metadata.get("fallback-period-secs", DEFAULT_FALLBACK_SECS)
+    return whole_secs(asked.per_request.get(headers.FALLBACK_PERIOD), given)
+
+
+def _refuse_in_maintenance(tokens: Collection[Token]) -> None:
+    for token in tokens:
+        maintenance = token.data.get("maintenance")
+        if isinstance(maintenance, Mapping):
+            name = token.data.get("name")
+            error = Maintenance(str(maintenance.get("message", "")), details={"token": token.name})
+            error.members = {"name": name, "token": token.name, "token-owner": token.owner}
+            raise error

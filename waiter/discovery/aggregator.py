@@ -128,6 +128,11 @@ class Aggregator:
         self._changed = True
         self._renew(time=self.state.time)
 
+    def is_healthy(self, service_id: str) -> bool:
+        """Whether a service has a healthy instance."""
+        state = self.state.services.get(service_id)
+        return state is not None and bool(state.healthy)
+
     def first(self) -> Deferred[RoutingState]:
         """Fires with a state as soon as scheduler and routers have been heard. Cancelling it ends the wait."""
         if self._complete:

@@ -113,6 +113,7 @@ def _members(exchange: "Exchange") -> str:
         principal=None if descriptor is None else descriptor.principal,
         status=None if exchange.status == 101 else exchange.status,
         response_content_type=None if answer is None else answer.content_type,
+        token=None if descriptor is None else descriptor.token,
         service_id=None if descriptor is None else descriptor.service.id,
         instance_id=None if instance is None else instance.id,
         instance_host=None if instance is None else instance.host,

@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from zope.interface import implementer
 
 from waiter.errors import BodyTooLarge, InstanceFailed, InstanceTimedOut, RequestTimeout, StreamTimeout, WaiterError
 from waiter.router.answers import Answer, client_head
 from waiter.router.backend_connection import BackendConnection
+from waiter.router.conditions import without_cors
 from waiter.router.fields import Field, trailer_lines
 from waiter.router.interface import IAsker
 from waiter.router.own_answer import CONTINUE
@@ -189,6 +191,8 @@ class Attempt:
         exchange = self._exchange
         request = exchange.request
         more = exchange.begin_answer(answer)
+        if exchange.cors_lines:
+            answer = attrs.evolve(answer, lines=without_cors(answer.lines))
         exchange.keep, self._chunking, head = client_head(
             answer,
             minor=request.headers.minor,

@@ -250,6 +250,7 @@ class ClientConnection(Protocol):
                 headers.origin,
                 headers.sec_fetch_site,
                 self.parts.own_hosts,
+                self.parts.is_token,
             )
         self.admitted = headers
 

@@ -21,6 +21,7 @@ from waiter.router.accounting import count_end, log_line
 from waiter.router.answers import Answer
 from waiter.router.attempt import Attempt
 from waiter.router.backend_connection import BackendConnection
+from waiter.router.conditions import answered_here, whole_answer
 from waiter.router.failure_answer import failure_answer, own_debug_lines
 from waiter.router.interface import IResponder
 from waiter.router.phase import Phase
@@ -59,6 +60,7 @@ class Exchange:
     @ivar error: what it was told instead of an instance's answer.
     @ivar keep: whether the client's connection may be used for another request.
     @ivar continued: whether the client was told to go on with its body.
+    @ivar cors_lines: what tells a browser that another site's page may have the answer.
     @ivar tries: how often the request was sent, or would have been if the instance could have been reached.
     """
 
@@ -84,6 +86,7 @@ class Exchange:
     continued = False
     response_bytes = 0
     tries = 1
+    cors_lines = b""
     _resends = 0
     _phase = _FINDING
     _lease: Lease | None = None
@@ -131,7 +134,21 @@ class Exchange:
         numbers.total += 1
         self.reserver = self._parts.reservers.reserver(service)
         self.known = True
+        answer = None if descriptor.conditions is None else answered_here(self, descriptor.conditions)
+        if answer is not None:
+            self._answer_here(*answer)
+            return
         self._reserve(descriptor.queue_timeout_secs)
+
+    def _answer_here(self, status: int, lines: bytes) -> None:
+        """Answer without an instance."""
+        self.status = status
+        keep = self.may_keep()
+        answer = whole_answer(self, status, lines, keep=keep)
+        self.request.discard()
+        self._over(Outcome.SUCCESS, self._parts.clock.seconds())
+        self.client.transport.write(answer)
+        self.client.answered(keep=keep)
 
     def _reserve(self, timeout_secs: float) -> None:
         lease = self.reserver.reserve(timeout_secs=timeout_secs)
@@ -218,7 +235,7 @@ class Exchange:
         numbers.waiting_to_stream -= 1
         numbers.streaming += 1
         numbers.backend_response_secs.observe(now - self.asked_at)
-        return own_debug_lines(self) if self.descriptor.debug else b""
+        return self.cors_lines + own_debug_lines(self) if self.descriptor.debug else self.cors_lines
 
     def may_keep(self) -> bool:
         """Whether the client's connection may be used for another request."""

@@ -38,7 +38,7 @@ def failure_answer(exchange: "Exchange", error: WaiterError, *, keep: bool) -> b
         request=exchange.request,
         descriptor=exchange.descriptor if exchange.known else None,
         instance=None if exchange.leased_at is None else exchange.instance,
-        extra_lines=own_debug_lines(exchange),
+        extra_lines=exchange.cors_lines + own_debug_lines(exchange),
     )
 
 

@@ -60,6 +60,7 @@ def error_answer(
             principal=None if descriptor is None else descriptor.principal,
             service_id=None if descriptor is None else descriptor.service.id,
             instance_id=None if instance is None else instance.id,
+            waiter_token=None if descriptor is None else descriptor.token,
         )
         accept, content_type = headers.accept, headers.content_type
         minor = headers.minor

@@ -182,11 +182,12 @@ class HealthProbe:
         if refused:
             reason = "was refused: nothing listens on that port"
             return succeed(unanswered(asked.url, CONNECT, connected=False, reason=reason))
-        check = _Check(self._reactor, _request(asked, self._credentials(instance, description)), asked, limit_secs)
+        check = _Check(self._reactor, _request(asked, self.credentials(instance, description)), asked, limit_secs)
         check.begin(dial, self._trust.creator(asked.host) if asked.tls else None)
         return check.result
 
-    def _credentials(self, instance: Instance, description: ServiceDescription) -> Mapping[str, str]:
+    def credentials(self, instance: Instance, description: ServiceDescription) -> Mapping[str, str]:
+        """The headers that prove to an instance that Waiter asks, if its health checks are to have them."""
         if description.health_check_authentication != "standard" or self._password is None:
             return {}
         proof = b64encode(f"waiter:{self._password(instance.service_id)}".encode()).decode()

@@ -1,8 +1,4 @@
-"""
-The endpoints by which people act on services and instances, and ask a service how it is.
-
-C{CONTROL} joins C{OPERATIONS} in L{waiter.admin.openapi.document} as soon as the routes are there.
-"""
+"""The endpoints by which people act on services and instances, and ask a service how it is."""
 
 from waiter.admin.openapi.operation import INTEGER, TRUTH, Operation, Parameter, include, json_reply
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from waiter.admin.openapi.control import CONTROL
 from waiter.admin.openapi.operation import JSON, Operation, Parameter, Reply, Schema
 from waiter.admin.openapi.router import ROUTER
 from waiter.admin.openapi.schemas import ref, schemas
@@ -12,7 +13,7 @@ from waiter.admin.openapi.tokens import TOKENS
 from waiter.version import __version__
 
 #: All endpoints.
-OPERATIONS: tuple[Operation, ...] = (*ROUTER, *SERVICES, *TOKENS)
+OPERATIONS: tuple[Operation, ...] = (*ROUTER, *SERVICES, *CONTROL, *TOKENS)
 
 _TAGS = {
     "requests": "What a request for a service would be for.",

@@ -138,7 +138,7 @@ class TokenTests(TokenTestCase):
 
     def test_whenTheStoreCannotBeAsked_whatWasKnownIsShown_andNothingIsWritten(self):
         self.made("a-token")
-        self.patch(self.api.store, "get", lambda _: fail(StoreUnusable("gone")))
+        self.patch(self.api.store, "get", lambda _, **__: fail(StoreUnusable("gone")))
         self.assertEqual(self.get("/token?token=a-token").json["cmd"], "./run")
         self.assertIn("gone", self.error(self.get("/token?token=b-token"), 503))
         self.assertIn("gone", self.error(self.post({"cmd": "x"}), 503))

@@ -24,10 +24,10 @@ class Slow:
     def __getattr__(self, name):
         return getattr(self.inner, name)
 
-    def get(self, key):
+    def get(self, key, **how):
         if self.failing is not None:
             return fail(self.failing)
-        found = self.inner.get(key)
+        found = self.inner.get(key, **how)
         if self.held is None:
             return found
         later = Deferred()
@@ -242,6 +242,16 @@ class TokenCatalogTests(SynchronousTestCase):
         self.store.release()
         self.successResultOf(self.memory.put("token/b-token", written(make_token("b-token"))))
         self.assertEqual(list(catalog.all()), [])
+
+    def test_whatTheStoreCannotHoldOfTheHistoryIsLeftOut(self):
+        catalog = self.started()
+        self.patch(self.memory, "largest_value", 3 * len(written(make_token())) - 5)
+        token = make_token(previous=make_token(previous=make_token()))
+        stored = self.write(catalog, token)
+        self.assertEqual(stored, token.with_history(1))
+        self.assertEqual((catalog.get("a-token"), self.started().get("a-token")), (stored, stored))
+        self.memory.largest_value = 10
+        self.failureResultOf(catalog.write("a-token", lambda _: make_token(updated_by="bob")), BadRequest)
 
     def test_ofAnOwnerThereAreTheTokensByName(self):
         catalog = self.started()

@@ -1,5 +1,6 @@
 """What every L{IStore} does, whatever it keeps its records in."""
 
+import random
 import sys
 from itertools import count
 
@@ -11,7 +12,6 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from zope.interface.verify import verifyObject
 
 from waiter.catalog.interface import Conflict, IStore, StoreUnusable
-from waiter.catalog.records import LARGEST_VALUE
 
 KEYS = st.sampled_from(["a", "a/b", "a/b/c", "ab", "b", "b ", "ü", "\U0001f600", "%", "_", "a%"])
 VALUES = st.binary(max_size=40)
@@ -159,16 +159,25 @@ class StoreContract:
                 await store.get(key)
             with self.assertRaises(ValueError):
                 await store.delete(key)
-        for value in ("text", None, b"x" * (LARGEST_VALUE + 1)):
+        for value in ("text", None, b"x" * (store.largest_value + 1)):
             with self.assertRaises(ValueError):
                 await store.put("key", value)
         self.assertEqual(await store.keys(""), [])
 
     async def test_theLargestValueIsKept(self):
         store = await self.started()
-        value = b"\xa5" * LARGEST_VALUE
+        value = random.Random(1).randbytes(store.largest_value)  # noqa: S311 - only not to be made smaller
         await store.put("key", value)
         self.assertEqual((await store.get("key"))[0], value)
+        self.assertGreater(store.largest_value, 1000000)
+
+    async def test_theNewestIsThere(self):
+        store = await self.started()
+        self.assertIsNone(await store.get("key", newest=True))
+        version = await store.put("key", b"1")
+        self.assertEqual(await store.get("key", newest=True), (b"1", version))
+        with self.assertRaises(ValueError):
+            await store.get("", newest=True)
 
     async def test_whenManyDemandTheSameVersion_oneGetsIt(self):
         store = await self.started()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 
 class Conflict(Exception):
@@ -18,15 +18,21 @@ class IStore(Interface):
     """
     Keeps small records under names, with a version each for compare-and-set.
 
-    Keys are non-empty strings of printable characters without control characters; values are bytes of at most 1 MiB
-    minus 1 KiB. An acknowledged write survives the end of the process. An implementation is also an C{IService}, whose
+    Keys are non-empty strings of printable characters without control characters; values are bytes. An acknowledged write survives the end of the process. An implementation is also an C{IService}, whose
     C{startService} fails (perhaps in a Deferred) with L{StoreUnusable} if it cannot be opened; a store that is not open
     fails every call with the same. Cancelling a Deferred: the caller is told C{CancelledError}; a write may or may not
     have happened.
     """
 
-    def get(key: str) -> Deferred[tuple[bytes, int] | None]:
-        """The value and its version, or C{None}."""
+    largest_value = Attribute("How many bytes a value may have.")
+
+    def get(key: str, *, newest: bool = False) -> Deferred[tuple[bytes, int] | None]:
+        """
+        The value and its version, or C{None}.
+
+        @param newest: whether it must not be older than any write that was acknowledged before, by whomever. Without it,
+            it may be that of a moment ago if others wrote it.
+        """
 
     def put(key: str, value: bytes, expected_version: int | None = None) -> Deferred[int]:
         """

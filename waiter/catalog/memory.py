@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, execute
 from zope.interface import implementer
 
 from waiter.catalog.interface import Conflict, IStore, StoreUnusable
-from waiter.catalog.records import Watchers, check_key, check_value
+from waiter.catalog.records import LARGEST_VALUE, Watchers, check_key, check_value
 
 T = TypeVar("T")
 
@@ -18,13 +18,14 @@ class MemoryStore(Service):
     """Keeps records as long as this object lives. Everything happens at once: the Deferreds have already fired."""
 
     name = "memory store"
+    largest_value = LARGEST_VALUE
 
     def __init__(self) -> None:
         self._records: dict[str, tuple[bytes, int]] = {}
         self._last_version = 0
         self._watchers = Watchers()
 
-    def get(self, key: str) -> Deferred[tuple[bytes, int] | None]:
+    def get(self, key: str, *, newest: bool = False) -> Deferred[tuple[bytes, int] | None]:  # noqa: ARG002 - it always is
         """See L{IStore.get}."""
         return self._do(lambda: self._get(key))
 

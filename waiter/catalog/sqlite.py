@@ -15,7 +15,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from waiter.catalog.interface import Conflict, IStore, StoreUnusable
-from waiter.catalog.records import Watchers, check_key, check_value
+from waiter.catalog.records import LARGEST_VALUE, Watchers, check_key, check_value
 from waiter.support.shared import Shared
 
 T = TypeVar("T")
@@ -50,6 +50,7 @@ class SQLiteStore(Service):
     """
 
     name = "SQLite store"
+    largest_value = LARGEST_VALUE
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class SQLiteStore(Service):
             return succeed(None)
         return Shared(Deferred.fromCoroutine(self._close_file())).wait()
 
-    def get(self, key: str) -> Deferred[tuple[bytes, int] | None]:
+    def get(self, key: str, *, newest: bool = False) -> Deferred[tuple[bytes, int] | None]:  # noqa: ARG002 - it always is
         """See L{IStore.get}."""
         return self._operate(lambda: self._file.get(key))
 

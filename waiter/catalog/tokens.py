@@ -12,7 +12,7 @@ from waiter.catalog.interface import Conflict, IStore, StoreUnusable
 from waiter.catalog.token_index import TokenIndex
 from waiter.catalog.token_posts import is_name
 from waiter.catalog.token_records import read, written
-from waiter.errors import ServiceUnavailable
+from waiter.errors import BadRequest, ServiceUnavailable
 from waiter.model.token import Token
 from waiter.support.background import Background
 from waiter.support.topic import Topic
@@ -173,7 +173,8 @@ class TokenCatalog(Service):
             current, version = await self._read_one(name)
             token = change(current)
             if token is not current:
-                version = await self._store.put(KEY_PREFIX + name, written(token), version)
+                token, value = self._fitting(token)
+                version = await self._store.put(KEY_PREFIX + name, value, version)
                 self._keep(name, token, version)
             return token
 
@@ -209,6 +210,24 @@ class TokenCatalog(Service):
                 self._writing.pop(name, None)
             lock.release()
 
+    def _fitting(self, token: Token) -> tuple[Token, bytes]:
+        """
+        The token and how it is stored, with as much of what it was before as a store takes.
+
+        @raise BadRequest: it does not fit even without that.
+        """
+        value = written(token)
+        while len(value) > self._store.largest_value:
+            earlier = len(list(token.history())) - 1
+            if not earlier:
+                raise BadRequest(
+                    f"The token is too large: it has {len(value)} bytes, and {self._store.largest_value} can be stored",
+                    details={"token": token.name},
+                )
+            token = token.with_history(earlier - 1)
+            value = written(token)
+        return token, value
+
     async def _latest(self, name: str) -> Token | None:
         token, version = await self._read_one(name)
         if token is not None:
@@ -217,7 +236,7 @@ class TokenCatalog(Service):
 
     async def _read_one(self, name: str) -> tuple[Token | None, int]:
         try:
-            record = await self._store.get(KEY_PREFIX + name)
+            record = await self._store.get(KEY_PREFIX + name, newest=True)
         except StoreUnusable as error:
             raise _unavailable(error) from error
         if record is None:

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from waiter.catalog.interface import Conflict, IStore, StoreUnusable
-from waiter.catalog.records import Watchers, check_key, check_value
+from waiter.catalog.records import LARGEST_VALUE, Watchers, check_key, check_value
 from waiter.fleet.change_log import ChangeLog
 from waiter.fleet.nodes import (
     BadVersion,
@@ -64,6 +64,7 @@ class ZooKeeperStore(Service):
     """
 
     name = "ZooKeeper store"
+    largest_value = LARGEST_VALUE
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, client: ZooKeeperClient, path: str, *, wait_secs: float = 5.0) -> None:
@@ -99,9 +100,9 @@ class ZooKeeperStore(Service):
             lambda _: None
         )
 
-    def get(self, key: str) -> Deferred[tuple[bytes, int] | None]:
+    def get(self, key: str, *, newest: bool = False) -> Deferred[tuple[bytes, int] | None]:
         """See L{IStore.get}."""
-        return self._operate(lambda: self._get(key))
+        return self._operate(lambda: self._get(key, newest=newest))
 
     def put(self, key: str, value: bytes, expected_version: int | None = None) -> Deferred[int]:
         """See L{IStore.put}."""
@@ -161,8 +162,10 @@ class ZooKeeperStore(Service):
                 f"the store in ZooKeeper at {self._client.ensemble.hosts} cannot be used now: {error or 'no connection'}"
             ) from error
 
-    async def _get(self, key: str) -> tuple[bytes, int] | None:
+    async def _get(self, key: str, *, newest: bool) -> tuple[bytes, int] | None:
         check_key(key)
+        if newest:
+            await self._client.sync(self._root)
         try:
             value, stat = await self._client.get(self._path(key))
         except NoNode:
@@ -206,7 +209,13 @@ class ZooKeeperStore(Service):
         path = self._path(key)
         for attempt in range(_MOST_ATTEMPTS):
             deletions = None if expected is None else self._client.exists(f"{self._root}/deletions")
-            stat = await self._client.exists(path)
+            try:
+                stat = await self._client.exists(path)
+            except ZooKeeperError:
+                if deletions is not None:
+                    # It has failed for the same reason, or will.
+                    deletions.addErrback(lambda _: None)
+                raise
             guards = []
             if expected is not None and deletions is not None:
                 guard = await deletions

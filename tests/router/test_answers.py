@@ -402,6 +402,21 @@ class AnsweredTests(SynchronousTestCase):
         self.assertEqual((record.remote_addr, record.scheme, record.client_protocol), ("127.0.0.1", "http", "HTTP/1.1"))
         self.assertIsNone(record.waiter_error_class)
 
+    def test_theSameHeadersFromElsewhere(self):
+        """What was made of them for one client is not told of another, unless it came the same way."""
+        world = World()
+        ways = [(f"10.0.0.{number}", port) for number in range(1, 4) for port in (9091, 9092)]
+        for address, port in ways * 3:
+            for _ in range(2):
+                client = world.client(peer=(address, 50000), host=("10.0.0.9", port))
+                for _ in range(2):
+                    _, instance = world.ask(get(), client)
+                    headers = parse(instance.take())[1]
+                    instance.deliver(ok())
+                    self.assertEqual(values(headers, b"x-forwarded-for"), [address.encode()])
+                    self.assertEqual(values(headers, b"x-forwarded-port"), [b"%d" % port])
+                    self.assertEqual(world.log.records[-1].remote_addr, address)
+
     def test_theLogOfOneClientsRequests(self):
         """What they have in common is written for each, and nothing else of the one before is."""
         world = World()

@@ -10,7 +10,8 @@ from tests.router.world import parse, values
 from waiter.errors import BadRequest, InstanceFailed, NotImplementedHere
 from waiter.router.answers import client_head, read_answer
 from waiter.router.fields import HOP_BY_HOP, safe, trailer_lines
-from waiter.router.headers import Forwarding, for_instance, origin_form, read_request
+from waiter.router.forwarding import Forwarding
+from waiter.router.headers import for_instance, origin_form, read_request
 
 HOST = (b"Host", b"app.example")
 NAMES = st.sampled_from(

@@ -69,14 +69,13 @@ def _ns(since: float | None, until: float | None) -> int | None:
 
 
 def _common(exchange: "Exchange") -> str:
-    """What was written last for this client, if it is the same, as mostly it is."""
-    headers = exchange.request.headers
+    """What was written for the last request of the same kind, if it is the same, as mostly it is."""
+    request = exchange.request
     answer = exchange.answer
     client = exchange.client
+    told = request.headers.told.get(client.forwarding) or client.tell(request.headers)
     key = (
-        headers,
-        exchange.request.method,
-        exchange.request.tunnel,
+        request.method,
         exchange.status,
         exchange.descriptor if exchange.known else None,
         exchange.instance if exchange.leased_at is not None else None,
@@ -85,10 +84,10 @@ def _common(exchange: "Exchange") -> str:
         # Not the error: its traceback would keep all alive that was there.
         exchange.error.__class__,
     )
-    if key != client.logged:
-        client.logged = key
-        client.logged_members = _members(exchange)
-    return client.logged_members
+    if key != told.logged:
+        told.logged = key
+        told.members = _members(exchange)
+    return told.members
 
 
 def _members(exchange: "Exchange") -> str:

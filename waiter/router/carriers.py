@@ -27,6 +27,9 @@ from waiter.router.carrier import Carrier, address_of
 
 _log = Logger()
 
+# Who listens there learns only from a connection at which address it came in.
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - known, not used
+
 
 class Connect(Protocol):
     """What L{connector} makes."""
@@ -171,7 +174,7 @@ def _admit_carried(
         accepted.close()
         return
     accepted.setblocking(False)
-    carrier = Carrier(loop, protocol, peer, host if family == socket.AF_UNIX else None)
+    carrier = Carrier(loop, protocol, peer, None if getattr(host, "host", None) in _EVERYWHERE else host)
     # The loop keeps the task: it waits for what the loop calls next.
     loop.create_task(_adopt(loop, carrier, accepted))
 

@@ -4,9 +4,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ISSLTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -17,7 +16,8 @@ from waiter.catalog.headers import describes_service
 from waiter.errors import RequestTimeout, WaiterError
 from waiter.router.api_channel import ApiChannel
 from waiter.router.exchange import Exchange
-from waiter.router.headers import Forwarding, RequestHeaders, for_instance
+from waiter.router.forwarding import Forwarding
+from waiter.router.headers import RequestHeaders, for_instance
 from waiter.router.interface import IResponder
 from waiter.router.own_answer import error_answer
 from waiter.router.parts import RouterParts
@@ -25,12 +25,15 @@ from waiter.router.reading import Reading
 from waiter.router.request import Request
 from waiter.router.request_reader import RequestReader
 from waiter.router.sockets import half_close, has_left, send_at_once
+from waiter.router.told import Told
 
 if TYPE_CHECKING:
     from waiter.router.tunnel import Tunnel
 
 # So many requests of one client are begun at one go. Where each is answered at once, others would wait long.
 _TURN = 16
+# The same headers come from so many addresses before what was made of them is made anew.
+_MOST_WAYS = 4
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -47,12 +50,13 @@ class ClientConnection(Protocol):
     @ivar paused: nothing is read from the network.
     @ivar group: what the door calls those that this client belongs to.
     @ivar admitted: the headers that were let in last; those need not be looked at again.
-    @ivar logged: what the log had to say of the last request that others may share, and C{logged_members}, how it said it.
+    @ivar forwarding: what instances are told of this connection.
     @ivar touched: see L{IResponder}; holds for the connection while there is no responder.
     """
 
     # Twisted's or a carrier: more than ITransport has.
     transport: Any
+    forwarding: Forwarding
 
     def __init__(self, parts: RouterParts, lost: "Callable[[ClientConnection], object]") -> None:
         """
@@ -88,13 +92,8 @@ class ClientConnection(Protocol):
         self._discarded = 0
         self._tunnel: Tunnel | None = None
         self._held = False
-        self._forwarding: Forwarding | None = None
         # What the headers seen last came to.
         self.admitted: RequestHeaders | None = None
-        self._told: tuple[RequestHeaders, Descriptor] | None = None
-        self._told_lines = b""
-        self.logged: tuple[object, ...] = ()
-        self.logged_members = ""
 
     # What the transport calls.
 
@@ -104,6 +103,7 @@ class ClientConnection(Protocol):
             self.transport.loseConnection()
             return
         self._open = True
+        self.forwarding = self.parts.forwardings.of(self.transport)
         send_at_once(self.transport)
         self.transport.registerProducer(self, True)
 
@@ -254,33 +254,26 @@ class ClientConnection(Protocol):
             )
         self.admitted = headers
 
+    def tell(self, headers: RequestHeaders) -> Told:
+        """The place for what is made of these headers, which have not come this way before."""
+        if len(headers.told) >= _MOST_WAYS:
+            headers.told.clear()
+        told = headers.told[self.forwarding] = Told()
+        return told
+
     def lines_for_instance(self, headers: RequestHeaders, descriptor: Descriptor) -> bytes:
         """The header lines of a request for an instance."""
-        told = self._told
-        if told is None or told[0] is not headers or told[1] is not descriptor:
-            self._told = (headers, descriptor)
-            self._told_lines = for_instance(
+        told = headers.told.get(self.forwarding) or self.tell(headers)
+        if told.descriptor is not descriptor:
+            told.descriptor = descriptor
+            told.lines = for_instance(
                 headers,
                 product=self.parts.product,
                 forwarding=self.forwarding,
                 principal=descriptor.principal,
                 password=self.parts.password(descriptor.service.id),
             )
-        return self._told_lines
-
-    @property
-    def forwarding(self) -> Forwarding:
-        """What instances are told of this connection."""
-        if self._forwarding is None:
-            peer, host = self.transport.getPeer(), self.transport.getHost()
-            address = peer.host.encode() if isinstance(peer, IPv4Address | IPv6Address) else b"unknown"
-            self._forwarding = Forwarding(
-                address=address,
-                proto=b"https" if ISSLTransport.providedBy(self.transport) else b"http",
-                port=b"%d" % host.port if isinstance(host, IPv4Address | IPv6Address) else b"",
-                trusted=address.startswith(b"127.") or address in {b"::1", b"::ffff:127.0.0.1", b"unknown"},
-            )
-        return self._forwarding
+        return told.lines
 
     def pump(self) -> None:
         """Go on with what was read, as far as it is wanted."""

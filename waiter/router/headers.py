@@ -22,6 +22,8 @@ from waiter.router.fields import (
     without_named,
     without_own_cookies,
 )
+from waiter.router.forwarding import Forwarding
+from waiter.router.told import Told
 
 _HOST_VALUE = re.compile(rb"(?:\[[A-Za-z0-9.:_~%-]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]+)(?::([0-9]{0,5}))?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
@@ -100,6 +102,7 @@ class RequestHeaders:
     @ivar vias: the proxies it came through.
     @ivar clients: where it came from, as the proxies before say.
     @ivar forwarded: what else they say: C{x-forwarded-*}, names in lower case.
+    @ivar told: what was made of them, by the way they came.
     """
 
     fields: Fields
@@ -124,23 +127,7 @@ class RequestHeaders:
     referer: bytes | None
     sec_fetch_site: bytes | None
     user_agent: bytes | None
-
-
-@attrs.frozen(kw_only=True)
-class Forwarding:
-    """
-    What an instance is told of the connection a request came on.
-
-    @ivar address: the client's address.
-    @ivar proto: C{http} or C{https}.
-    @ivar port: where the client connected to; empty if there is none.
-    @ivar trusted: whether the client may say these things itself, because it is a proxy on this machine.
-    """
-
-    address: bytes
-    proto: bytes
-    port: bytes
-    trusted: bool
+    told: dict[Forwarding, Told] = attrs.field(init=False, factory=dict, repr=False)
 
 
 def read_request(fields: Iterable[Field], minor: int) -> RequestHeaders:

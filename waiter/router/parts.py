@@ -14,6 +14,7 @@ from waiter.reservation.manager import ReserverManager
 from waiter.router.backend import BackendPool
 from waiter.router.door import Door
 from waiter.router.first_lines import FirstLines
+from waiter.router.forwarding import Forwardings
 from waiter.router.known_heads import KnownHeads
 from waiter.router.limits import Limits
 from waiter.router.retries import RetryBudgets
@@ -34,6 +35,7 @@ class RouterParts:
     @ivar password: what proves to the instances of a service that Waiter asks; C{None} for nothing.
     @ivar draining: no new requests are wanted, and answers say so.
     @ivar first_lines: of requests that clients have sent before.
+    @ivar forwardings: the ways that requests have come.
     @ivar known_heads: headers that clients have sent before.
     @ivar product: Waiter's name in C{Via} and C{Server}.
     """
@@ -54,6 +56,7 @@ class RouterParts:
     is_token: Callable[[str], bool]
     draining: bool = False
     first_lines: FirstLines = attrs.field(init=False, factory=FirstLines)
+    forwardings: Forwardings = attrs.field(init=False, factory=Forwardings)
     known_heads: KnownHeads = attrs.field(init=False, factory=KnownHeads)
     product: bytes = attrs.field(init=False)
     retries: RetryBudgets = attrs.field(init=False)

@@ -85,6 +85,10 @@ class MakeServiceTests(SynchronousTestCase):
             ('[defaults]\ncpus = "many"\n', "defaults: the defaults for services do not hold: cpus must be"),
             ("[defaults]\nnonsense = 1\n", "defaults: the defaults for services do not hold: nonsense is not"),
             ("[profiles.fast.defaults]\nports = 99\n", "profiles: the profile 'fast' does not hold: ports must be"),
+            (
+                "[profiles.fast.defaults]\nstale-timeout-mins = 500\n",
+                "profiles: the profile 'fast' does not hold: stale-timeout-mins must be",
+            ),
             ('metric-groups = [["(", "web"]]\n', "metric-groups: '(' is not a regular expression"),
         ]:
             error = self.assertRaises(SystemExit, self.make, settings=settings)

@@ -21,6 +21,7 @@ from waiter.catalog.token_rules import Entitlements, TokenRules
 from waiter.catalog.tokens import TokenCatalog
 from waiter.model.description import ServiceDescription
 from waiter.model.token import USER_METADATA
+from waiter.model.token_metadata import metadata_complaints
 from waiter.settings import Settings, meaning
 from waiter.support.users import find_user, own_user
 
@@ -36,6 +37,10 @@ def make_rules(settings: Settings) -> Rules:
     with meaning("metric-groups"):
         validation.make_rules(metric_groups=settings.metric_groups)
     with meaning("profiles"):
+        for name, profile in settings.profiles.items():
+            said = {key: value for key, value in profile.defaults.items() if key in USER_METADATA}
+            if complaints := metadata_complaints(said):
+                raise ValueError(f"the profile {name!r} does not hold: {'; '.join(complaints)}")
         return validation.make_rules(
             constraints=constraints,
             defaults=settings.defaults,

@@ -290,6 +290,10 @@ class ProfileTests(SynchronousTestCase):
         self.assertIn("Unsupported profile: slow, supported profile(s) are a, b", error.message)
         self.assertRaises(ServiceMisconfigured, described, profile=["a"])
 
+    def test_whatAnUnknownOneMightHaveGivenIsNotMissed(self):
+        error = self.assertRaises(ServiceMisconfigured, described, {"profile": "slow"})
+        self.assertEqual(error.message, f"{IMPROPER}\nUnsupported profile: slow, there are no supported profiles")
+
     def test_theyAreCheckedBeforeAnybodyAsks(self):
         for wrong in ({"ports": 99}, {"colour": "red"}, {"profile": "b"}, {"cpus": 33}):
             error = self.assertRaises(ValueError, make_rules, profiles={"a": wrong})

@@ -66,7 +66,11 @@ def _described(given: Mapping[str, Any], rules: Rules, overrides: Mapping[str, A
         elif name not in PARAMETERS:
             complaints.add([shown(name)], f"{shown(name)} is not a parameter of a service.")
     known = {name: value for name, value in given.items() if name in PARAMETERS}
-    whole = effective(rules.defaults, rules.profile(known.get("profile")).parameters, known, overrides)
+    profile = known.get("profile")
+    unknown_profile = isinstance(profile, str) and profile not in rules.profiles
+    # What a profile would have given is not missed where there is none of this name.
+    assumed = _STAND_INS if unknown_profile else rules.profile(profile).parameters
+    whole = effective(rules.defaults, assumed, known, overrides)
     if whole.get("metric-group") is None:
         whole["metric-group"] = rules.metric_group(whole.get("name"))
     description, error = None, None
@@ -75,8 +79,7 @@ def _described(given: Mapping[str, Any], rules: Rules, overrides: Mapping[str, A
     except ValidationError as caught:
         error = caught
     complaints.add_found(error, whole, exceeded({**given, **overrides}, rules.constraints))
-    profile = known.get("profile")
-    if isinstance(profile, str) and profile not in rules.profiles:
+    if unknown_profile:
         complaints.add(["profile"], _no_such_profile(profile, rules))
     if description is None or complaints.issue:
         raise complaints.error()

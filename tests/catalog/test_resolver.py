@@ -42,8 +42,9 @@ class Services:
         self.described += 1
         return self._catalog.describe(core)
 
-    def default(self, parameter, profile=None):
-        return self._catalog.default(parameter, profile)
+    @property
+    def rules(self):
+        return self._catalog.rules
 
     def remember(self, service):
         return self._catalog.remember(service)

@@ -1,13 +1,16 @@
 """L{waiter.catalog.resolver}, where tokens describe the service."""
 
-from tests.catalog.test_resolver import HOST, ResolverTestCase
+from tests.catalog.test_resolver import HOST, ResolverTestCase, Services
 from tests.catalog.test_services import SlowStore
 from tests.model.test_token import make_token
 from waiter.catalog.memory import MemoryStore
+from waiter.catalog.services import ServiceCatalog
 from waiter.catalog.succession import Succession
 from waiter.catalog.suspensions import SuspendedState
+from waiter.catalog.validation import make_rules
 from waiter.errors import BadRequest, Maintenance, NotFound, ServiceForbidden, ServiceMisconfigured, ServiceUnknown
 from waiter.model.source import SourceToken
+from waiter.model.token import USER_METADATA
 
 NOW = 1_800_000_000.0
 BASE = {"cmd": "./run", "cpus": 1, "mem": 64, "version": "1", "run-as-user": "alice", "owner": "alice"}
@@ -119,6 +122,21 @@ class NamedTests(TokenTestCase):
         self.assertEqual(core["env"], {"A": "1", "SIZE": "2"})
         self.assertEqual((core["run-as-user"], core["permitted-user"]), ("bob", "alice"))
         self.assertRaises(BadRequest, self.resolver.resolve, HOST, named("demo", param_colour="red"))
+
+    def test_whatATokenDoesNotSayItsProfileMaySay(self):
+        rules = make_rules(
+            profiles={"slow": {"queue-timeout-ms": 5000, "socket-timeout-ms": 6000, "allowed-params": ["SIZE"]}},
+            token_metadata=USER_METADATA,
+        )
+        catalog = ServiceCatalog(self.store, rules=rules)
+        self.successResultOf(catalog.startService())
+        self.services = Services(catalog)
+        resolver = self.made()
+        self.have(token(profile="slow", socket_timeout_ms=7000), token("plain"))
+        descriptor = self.resolved(named("demo", param_size="1"), resolver=resolver)
+        self.assertEqual((descriptor.queue_timeout_secs, descriptor.socket_timeout_secs), (5, 7))
+        self.assertEqual(descriptor.service.description.env, {"SIZE": "1"})
+        self.assertNotEqual(self.resolved(named("plain"), resolver=resolver).queue_timeout_secs, 5)
 
     def test_whereNobodyIsSaidToRunItTheCallerDoes(self):
         self.have(token(run_as_user="*"), token("other", run_as_user=None))

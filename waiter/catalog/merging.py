@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from waiter.catalog.headers import Asked
+from waiter.catalog.rules import Rules
 from waiter.errors import BadRequest, ServiceMisconfigured
 from waiter.model.checks import shown
 from waiter.model.token import USER_METADATA, Token
@@ -41,9 +42,10 @@ class Wish:
     preauthorised: bool = False
 
 
-def token_data(tokens: Iterable[Token]) -> TokenData:
+def token_data(tokens: Iterable[Token], rules: Rules) -> TokenData:
     """
-    From left to right: what a later token says holds, except that environment variables and metadata are gathered.
+    From left to right: what a later token says holds, except that environment variables and metadata are gathered. What
+    none of them says of itself their profile may say.
 
     @raise BadRequest: the service is to be the tokens' own, and its environment uses the variable that makes it so.
     """
@@ -59,6 +61,7 @@ def token_data(tokens: Iterable[Token]) -> TokenData:
                 parameters[name] = {**parameters[name], **value}
             else:
                 parameters[name] = _thawed(value)
+    metadata = {**rules.profile(parameters.get("profile")).metadata, **metadata}
     if metadata.get("service-mapping") == "exclusive":
         env = parameters.get("env", {})
         if isinstance(env, Mapping):

@@ -11,6 +11,7 @@ from waiter.catalog.admission import check_described_at
 from waiter.catalog.cors import cors_rules
 from waiter.catalog.descriptor import Conditions, Descriptor
 from waiter.catalog.merging import TokenData, token_data, versions, wish
+from waiter.catalog.rules import Rules
 from waiter.catalog.succession import Choice, Succession
 from waiter.catalog.suspensions import SuspendedState
 from waiter.catalog.timeouts import Timeouts, asked_secs, token_secs, whole_secs
@@ -38,9 +39,10 @@ _Key = tuple[bytes, tuple[tuple[bytes, bytes], ...]]
 class IServices(Protocol):
     """What is used of L{waiter.catalog.services.ServiceCatalog}."""
 
-    def get(self, service_id: str) -> Service | None: ...
+    @property
+    def rules(self) -> Rules: ...
 
-    def default(self, parameter: str, profile: Any = None) -> Any: ...
+    def get(self, service_id: str) -> Service | None: ...
 
     def describe(self, core: Mapping[str, Any]) -> Service: ...
 
@@ -171,7 +173,7 @@ class Resolver:
     def service_id_of(self, token: Token) -> str | None:
         """The service that a token alone stands for, whoever asks; C{None} if it needs more for that."""
         try:
-            data = token_data((token,))
+            data = token_data((token,), self._services.rules)
             if data.parameters.get("run-as-user") in {None, "*"}:
                 return None
             wanted = wish(data, headers.understand(()), user=self._user, tokens=1, allowed_params=())
@@ -211,7 +213,7 @@ class Resolver:
         if of_host is None:
             check_described_at(host, self._own_hosts)
         _refuse_in_maintenance(tokens)
-        data = token_data(tokens)
+        data = token_data(tokens, self._services.rules)
         service = self._service(data, asked, len(tokens))
         known = self._services.get(service.id)
         if known is not None:
@@ -259,7 +261,7 @@ class Resolver:
         found: dict[str, Descriptor] = {}
         for each in versions(tokens, _MOST_VERSIONS):
             try:
-                data = token_data(each)
+                data = token_data(each, self._services.rules)
                 service = self._services.get(self._service(data, asked, len(each)).id)
             except WaiterError:
                 continue
@@ -269,7 +271,7 @@ class Resolver:
 
     def _service(self, data: TokenData, asked: headers.Asked, tokens: int) -> Service:
         profile = asked.parameters.get("profile", data.parameters.get("profile"))
-        allowed = self._services.default("allowed-params", profile) or ()
+        allowed = self._services.rules.default("allowed-params", profile) or ()
         wanted = wish(data, asked, user=self._user, tokens=tokens, allowed_params=allowed)
         service = self._services.describe(wanted.core)
         self._authorise(service.description, preauthorised=wanted.preauthorised)

@@ -64,6 +64,15 @@ class Rules:
         """The profile of this name; an empty one if there is none."""
         return self.profiles.get(name, _NO_PROFILE) if isinstance(name, str) else _NO_PROFILE
 
+    def default(self, parameter: str, profile: Any = None) -> Any:
+        """
+        What stands for a parameter that is not given, before the built-in defaults; C{None} if nothing does.
+
+        @param profile: the name of one, if that is given.
+        """
+        own = self.profile(profile).parameters
+        return own[parameter] if parameter in own else self.defaults.get(parameter)
+
     def metric_group(self, name: Any) -> str:
         """The metric group of services of this name that do not say one."""
         if isinstance(name, str):

@@ -132,14 +132,6 @@ class ServiceCatalog(TwistedService):
             self.remember(service).addErrback(lambda _: None)
         return service
 
-    def default(self, parameter: str, profile: Any = None) -> Any:
-        """
-        What stands for a parameter that is not given, before the built-in defaults; C{None} if nothing does.
-
-        @param profile: the name of one, if that is given.
-        """
-        return {**self.rules.defaults, **self.rules.profile(profile).parameters}.get(parameter)
-
     def describe(self, core: Mapping[str, Any]) -> Service:
         """
         The service that these parameters describe, whether or not it is known.

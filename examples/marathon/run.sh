@@ -3,9 +3,10 @@
 # uses them, in the foreground, all on loopback and in a temporary directory. Ctrl-C ends it all.
 #
 # The Marathon is the double that the tests use: it speaks the real one's API and runs its tasks as processes of this machine.
-# Needs Waiter in .venv, or what PYTHON says: .venv/bin/pip install -e .
+# Needs Waiter in .venv, or what PYTHON says: .venv/bin/pip install .
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+export PYTHONPATH=$PWD
 python=${PYTHON:-.venv/bin/python}
 waiter_port=${WAITER_PORT:-9091}
 marathon_port=${MARATHON_PORT:-8080}

@@ -63,6 +63,56 @@ class PoolTests(SynchronousTestCase):
         self.assertEqual([wire.end for wire in world.instances.wires], ["closed", "closed"])
         self.assertEqual((world.backends._idle, world.backends._welcome), ({}, set()))
 
+    def test_whatAnInstanceAnnouncesIsHeeded(self):
+        """A connection is not used in the last second of the time that an instance says it keeps it, known answer or not."""
+        for announced, fresh_secs, old_secs in (
+            (b"timeout=5", 3.9, 4.0),
+            (b"max=100, Timeout=3", 1.9, 2.0),
+            (b'timeout = "5", max=100', 3.9, 4.0),
+            (b"timeout=1", 0.4, 0.5),
+        ):
+            world = World()
+            client = world.client()
+            answers = [ok(b"x", b"Keep-Alive: " + announced), ok(b"x", b"Keep-Alive: " + announced), ok()]
+            for number, answer in enumerate((*answers, *answers)):
+                client.deliver(post(b"%d" % number))
+                world.step()
+                self.assertEqual(len(world.instances.wires), 1, announced)
+                world.instances.last.deliver(answer)
+                world.step(fresh_secs)
+            world.step(old_secs - fresh_secs)
+            client.deliver(post(b"last"))
+            world.step()
+            self.assertEqual([wire.end for wire in world.instances.wires], ["closed", None], announced)
+            world.instances.last.deliver(ok())
+            self.assertEqual(client.take().count(b"HTTP/1.1 200 OK"), 7)
+
+    def test_aShorterTimeHoldsFromThenOn(self):
+        """An instance that says now this, now that, or nothing any more, is believed in the shortest."""
+        world = World()
+        client = world.client()
+        for announced in (b"timeout=9", b"timeout=3", b"timeout=60", b"nonsense"):
+            client.deliver(get())
+            world.step()
+            world.instances.last.deliver(ok(b"", b"Keep-Alive: " + announced))
+        self.assertEqual(len(world.instances.wires), 1)
+        world.step(2)
+        client.deliver(get())
+        world.step()
+        self.assertEqual(len(world.instances.wires), 2)
+
+    def test_noTimeAtAll(self):
+        """A connection that the instance does not keep is not used again, and one with an absurd time is kept as usual."""
+        for announced, wires in ((b"timeout=0", 2), (b"timeout=" + b"9" * 500, 1), (b"timeout=-1", 1), (b"", 1)):
+            world = World()
+            client = world.client()
+            for _ in range(2):
+                client.deliver(get())
+                world.step()
+                world.instances.last.deliver(ok(b"", b"Keep-Alive: " + announced))
+            self.assertEqual(len(world.instances.wires), wires, announced)
+            self.assertEqual(client.take().count(b"HTTP/1.1 200 OK"), 2)
+
     def test_forget(self):
         """The connections of an instance that is gone are closed, those in use when they are not any more."""
         world, client = self.used(2)

@@ -1,5 +1,6 @@
 """The rules for the head of an instance's answer: what it says, and what a client gets to see of it."""
 
+import re
 from collections.abc import Iterable
 
 import attrs
@@ -8,18 +9,22 @@ from waiter.errors import InstanceFailed
 from waiter.router.fields import HOP_BY_HOP, WAITER, Field, Kinds, is_own_cookie, safe, tokens, without_named
 
 # Kinds of headers. The first is passed on as it is, the second not at all.
-_PLAIN, _DROPPED, _CONNECTION, _LENGTH, _CODING, _TYPE, _COOKIE, _VIA, _CID, _UPGRADE = range(10)
+_PLAIN, _DROPPED, _CONNECTION, _KEPT, _LENGTH, _CODING, _TYPE, _COOKIE, _VIA, _CID, _UPGRADE = range(11)
 _BY_NAME = {
     **dict.fromkeys(HOP_BY_HOP, _DROPPED),
     b"connection": _CONNECTION,
     b"content-length": _LENGTH,
     b"content-type": _TYPE,
+    b"keep-alive": _KEPT,
     b"set-cookie": _COOKIE,
     b"transfer-encoding": _CODING,
     b"upgrade": _UPGRADE,
     b"via": _VIA,
     b"x-cid": _CID,
 }
+_TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
+# What an instance sends when it closes an idle connection may be on its way when that is used again.
+_MARGIN_SECS = 1.0
 _KINDS = Kinds(lambda lower: _DROPPED if lower.startswith(WAITER) else _BY_NAME.get(lower, _PLAIN))
 
 
@@ -35,6 +40,7 @@ class Answer:
     @ivar length: of the body; 0 also if it is not known.
     @ivar chunked: whether the instance sends chunks.
     @ivar keep_alive: whether the instance's connection can be used again, if the body has an end of its own.
+    @ivar idle_secs: for how long it can, not being used, by what the instance says; C{None} if it does not say.
     @ivar bodiless: no body follows, whatever the request was.
     @ivar has_cid: whether C{lines} has an C{x-cid}.
     @ivar upgrade: the protocol that an answer with the status 101 changes to.
@@ -48,6 +54,7 @@ class Answer:
     length: int
     chunked: bool
     keep_alive: bool
+    idle_secs: float | None
     bodiless: bool
     has_cid: bool
     plain: bool
@@ -69,7 +76,7 @@ def read_answer(status: int, minor: int, reason: bytes, fields: Iterable[Field],
     named: list[bytes] = []
     codings: list[bytes] = []
     vias: list[bytes] = []
-    content_length = content_type = upgrade = None
+    content_length = content_type = upgrade = idle_secs = None
     has_cid = False
     kinds = _KINDS
     for name, raw in fields:
@@ -90,6 +97,8 @@ def read_answer(status: int, minor: int, reason: bytes, fields: Iterable[Field],
                 passed.append(b"%b: %b\r\n" % (name, value))
         elif kind == _CONNECTION:
             named += tokens(value)
+        elif kind == _KEPT:
+            idle_secs = _idle_secs(value)
         elif kind == _CODING:
             codings.append(value.lower())
         elif kind == _VIA:
@@ -113,12 +122,22 @@ def read_answer(status: int, minor: int, reason: bytes, fields: Iterable[Field],
         length=0 if bodiless else content_length or 0,
         chunked=bool(codings),
         keep_alive=b"close" not in named and (minor == 1 or b"keep-alive" in named),
+        idle_secs=idle_secs,
         bodiless=bodiless,
         has_cid=has_cid,
         plain=not has_cid and (bodiless or content_length is not None),
         content_type=content_type,
         upgrade=upgrade,
     )
+
+
+def _idle_secs(value: bytes) -> float | None:
+    """A second less than an instance keeps a connection; half of the time where that is very short."""
+    announced = _TIMEOUT.search(value)
+    if announced is None:
+        return None
+    secs = float(announced[1])
+    return secs - min(_MARGIN_SECS, secs / 2)
 
 
 def connection_line(*, keep: bool, minor: int) -> bytes:

@@ -53,13 +53,19 @@ class BackendPool:
         self._old: set[str] = set()
         self._sweep: IDelayedCall | None = None
 
-    def take(self, instance: Instance) -> BackendConnection | None:
-        """A connection that is open and not in use, if there is one."""
+    def take(self, instance: Instance, now: float) -> BackendConnection | None:
+        """
+        A connection that is open and not in use, if there is one. Those that the instance may be about to close are closed.
+
+        @param now: the clock's seconds.
+        """
         idle = self._idle.get(instance.id)
         while idle:
             connection = idle.pop()
             if connection.reusable:
-                return connection
+                if now - connection.idle_since < connection.idle_secs:
+                    return connection
+                connection.close()
         return None
 
     def connect(self, instance: Instance) -> Deferred[BackendConnection]:

@@ -1,6 +1,7 @@
 """One connection to an instance."""
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -49,6 +50,7 @@ class BackendConnection(Protocol):
     @ivar full: the instance does not read fast enough what is sent to it.
     @ivar lost_cleanly: whether the instance closed the connection, rather than break it.
     @ivar idle_since: when the last request ended, in the clock's seconds.
+    @ivar idle_secs: how long it can be used again after that, by the shortest time that the instance has announced.
     """
 
     # Twisted's or a carrier: more than ITransport has.
@@ -73,6 +75,7 @@ class BackendConnection(Protocol):
         self.full = False
         self.lost_cleanly = False
         self.idle_since = 0.0
+        self.idle_secs = inf
         self._product = product
         self._limits = limits
         self._lost = lost
@@ -381,6 +384,9 @@ class BackendConnection(Protocol):
             else:
                 self._answer = self._head = answer
                 self._keep_alive = answer.keep_alive
+                # Note [Known answers]: those that are known have been here once.
+                if answer.idle_secs is not None and answer.idle_secs < self.idle_secs:
+                    self.idle_secs = answer.idle_secs
                 if self._head_only:
                     self._complete = True
                     raise _HeadEnded

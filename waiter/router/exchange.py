@@ -169,7 +169,7 @@ class Exchange:
             if self.started_at is None:
                 self.started_at = since
             numbers.get_instance_secs.observe(since - self.started_at)
-        backend = self._parts.backends.take(instance)
+        backend = self._parts.backends.take(instance, since)
         if backend is None:
             self._connect(instance)
         else:

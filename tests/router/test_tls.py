@@ -1,6 +1,7 @@
 """TLS to clients."""
 
 import contextlib
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -160,6 +161,15 @@ class CertificatesTests(Files, SynchronousTestCase):
         self.assertEqual(self.shown(certificates), [LOCAL.serial])
         self.refreshed(certificates, 1)
         self.assertEqual(self.shown(certificates), [newer.serial])
+
+    def test_toTouchAFileIsEnough(self):
+        """What is read again has new keys for tickets, also where the certificate is the same."""
+        certificates = self.loaded(self.files())
+        before = certificates._shown
+        os.utime(self.certificate, (1, 1))
+        self.refreshed(certificates)
+        self.assertIsNot(certificates._shown.otherwise, before.otherwise)
+        self.assertEqual(self.shown(certificates), [LOCAL.serial])
 
     def test_aDirectoryThatChangesIsReadAgain(self):
         """Certificates may come and go."""
@@ -538,6 +548,7 @@ class ServedTests:
                 _, session, _ = await self.session(context, name)
                 reused, _, protocol = await self.session(context, name, session)
                 self.assertEqual((reused, protocol), (True, "http/1.1"), (version, name))
+                self.assertEqual(session.timeout, 7200)
 
     async def test_aSessionOfACertificateThatIsReplacedIsNotTakenUp(self):
         """The client notices nothing: it begins a new one."""

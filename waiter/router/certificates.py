@@ -163,7 +163,8 @@ class Certificates:
             certificate=X509.from_cryptography(pair.certificate),
             extraCertChain=[X509.from_cryptography(each) for each in pair.chain],
             contextForServerName=self._chosen,
-            # Sealed with a key that this context alone has: sessions end when certificates are read again.
+            # Sealed with a key that this context alone has: sessions end when certificates are read again. pyOpenSSL has no
+            # words for OpenSSL's way to change the key and still take what the one before has sealed.
             enableSessionTickets=True,
         )
         try:

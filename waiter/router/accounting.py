@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from waiter.model.outcome import Outcome
+from waiter.router.telling import told_of
 from waiter.telemetry.metrics import ServiceMetrics
 from waiter.telemetry.request_line import common_members, request_line
 
@@ -73,7 +74,7 @@ def _common(exchange: "Exchange") -> str:
     request = exchange.request
     answer = exchange.answer
     client = exchange.client
-    told = request.headers.told.get(client.forwarding) or client.tell(request.headers)
+    told = request.headers.told.get(client.forwarding) or told_of(request.headers, client.forwarding)
     key = (
         request.method,
         exchange.status,

@@ -14,6 +14,7 @@ from waiter.router.interface import IAsker
 from waiter.router.own_answer import CONTINUE
 from waiter.router.pace import Pace
 from waiter.router.sockets import unsent_bytes
+from waiter.router.telling import lines_for_instance
 from waiter.router.upload import Upload
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Attempt:
         """Send the request, as far as it is there."""
         exchange, backend, upload = self._exchange, self._backend, self._upload
         request = exchange.request
-        lines = self._client.lines_for_instance(request.headers, exchange.descriptor)
+        client = self._client
+        lines = lines_for_instance(request.headers, exchange.descriptor, client.forwarding, client.parts)
         if upload is None:
             data = b"%b %b HTTP/1.1\r\n%bx-cid: %b\r\n\r\n" % (request.method, request.target, lines, exchange.cid)
         else:

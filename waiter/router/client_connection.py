@@ -11,13 +11,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from waiter.catalog.admission import check_service_request, is_for_waiter
-from waiter.catalog.descriptor import Descriptor
 from waiter.catalog.headers import describes_service
 from waiter.errors import RequestTimeout, WaiterError
 from waiter.router.api_channel import ApiChannel
 from waiter.router.exchange import Exchange
 from waiter.router.forwarding import Forwarding
-from waiter.router.headers import RequestHeaders, for_instance
+from waiter.router.headers import RequestHeaders
 from waiter.router.interface import IResponder
 from waiter.router.own_answer import error_answer
 from waiter.router.parts import RouterParts
@@ -25,15 +24,12 @@ from waiter.router.reading import Reading
 from waiter.router.request import Request
 from waiter.router.request_reader import RequestReader
 from waiter.router.sockets import half_close, has_left, send_at_once
-from waiter.router.told import Told
 
 if TYPE_CHECKING:
     from waiter.router.tunnel import Tunnel
 
 # So many requests of one client are begun at one go. Where each is answered at once, others would wait long.
 _TURN = 16
-# The same headers come from so many addresses before what was made of them is made anew.
-_MOST_WAYS = 4
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -253,27 +249,6 @@ class ClientConnection(Protocol):
                 self.parts.is_token,
             )
         self.admitted = headers
-
-    def tell(self, headers: RequestHeaders) -> Told:
-        """The place for what is made of these headers, which have not come this way before."""
-        if len(headers.told) >= _MOST_WAYS:
-            headers.told.clear()
-        told = headers.told[self.forwarding] = Told()
-        return told
-
-    def lines_for_instance(self, headers: RequestHeaders, descriptor: Descriptor) -> bytes:
-        """The header lines of a request for an instance."""
-        told = headers.told.get(self.forwarding) or self.tell(headers)
-        if told.descriptor is not descriptor:
-            told.descriptor = descriptor
-            told.lines = for_instance(
-                headers,
-                product=self.parts.product,
-                forwarding=self.forwarding,
-                principal=descriptor.principal,
-                password=self.parts.password(descriptor.service.id),
-            )
-        return told.lines
 
     def pump(self) -> None:
         """Go on with what was read, as far as it is wanted."""

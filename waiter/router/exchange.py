@@ -1,7 +1,6 @@
 """One request for a service, from its head to the end of its answer."""
 
 from collections.abc import Callable
-from errno import EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -11,17 +10,18 @@ from zope.interface import implementer
 
 from waiter.admin.negotiation import internal_error
 from waiter.catalog.descriptor import Descriptor
-from waiter.errors import InstanceUnproven, InstanceUnreachable, RequestTimeout, WaiterError
+from waiter.errors import RequestTimeout, WaiterError
 from waiter.model.instance import Instance
 from waiter.model.outcome import Outcome
 from waiter.reservation.lease import Lease
 from waiter.reservation.refusals import shutting_down
-from waiter.reservation.reserver import InstanceReserver
 from waiter.router.accounting import count_end, log_line
 from waiter.router.answers import Answer
 from waiter.router.attempt import Attempt
 from waiter.router.backend_connection import BackendConnection
+from waiter.router.blame import not_connected, outcome_of
 from waiter.router.conditions import answered_here, whole_answer
+from waiter.router.course import Course
 from waiter.router.failure_answer import failure_answer, own_debug_lines
 from waiter.router.interface import IResponder
 from waiter.router.phase import Phase
@@ -29,39 +29,25 @@ from waiter.router.request import Request
 from waiter.router.retries import IDEMPOTENT
 from waiter.router.tunnel import Tunnel
 from waiter.router.upload import Upload
-from waiter.support.trust import CertificateRefused
-from waiter.telemetry.metrics import ServiceMetrics
 
 if TYPE_CHECKING:
     from waiter.router.client_connection import ClientConnection
 
 _MOST_RESENDS = 2
-# Too many files, buffers or ports in use here: another instance would do no better, and none is to blame.
-_OUR_OWN_FAULT = frozenset({EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM})
-_OUTCOMES = {"client-error": Outcome.CLIENT_ERROR, "instance-error": Outcome.INSTANCE_ERROR}
 _FINDING, _ASKING, _ANSWERING, _OVER = Phase
 
 
 @implementer(IResponder)
-class Exchange:
+class Exchange(Course):
     """
     Resolves a request, reserves a slot, has its instance answer, and gives the slot back, exactly once, however this ends.
 
     Where nothing has to be waited for, all up to the sending of the request is one call.
 
     @ivar cid: the correlation id: the client's or the C{unique_id}.
-    @ivar known: the service is: C{descriptor}, C{numbers} and C{reserver} are there.
-    @ivar instance: the one that was tried last; it is there when C{leased_at} is set.
-    @ivar started_at: when the request came, in the clock's seconds, like those that follow.
-    @ivar leased_at: when there was a slot for the first time.
-    @ivar asked_at: when the request was sent to C{instance}.
-    @ivar answered_at: when the answer's head came, which is in C{answer} then.
-    @ivar status: of the answer the client has been sent.
-    @ivar error: what it was told instead of an instance's answer.
     @ivar keep: whether the client's connection may be used for another request.
     @ivar continued: whether the client was told to go on with its body.
     @ivar cors_lines: what tells a browser that another site's page may have the answer.
-    @ivar tries: how often the request was sent, or would have been if the instance could have been reached.
     """
 
     _log = Logger()
@@ -70,22 +56,8 @@ class Exchange:
     taking = False
     touched = True
     since = 0.0
-    descriptor: Descriptor
-    numbers: ServiceMetrics
-    reserver: InstanceReserver
-    instance: Instance
-    known = False
-    started_at: float | None = None
-    leased_at: float | None = None
-    asked_at = 0.0
-    answered_at = 0.0
-    answer: Answer | None = None
-    status: int | None = None
-    error: WaiterError | None = None
     keep = True
     continued = False
-    response_bytes = 0
-    tries = 1
     cors_lines = b""
     _resends = 0
     _phase = _FINDING
@@ -283,19 +255,12 @@ class Exchange:
 
     def _not_connected(self, failure: Failure) -> None:
         """Nothing was sent, so another instance can be tried as long as there is time."""
-        details = {"reason": failure.getErrorMessage()}
-        if failure.check(CertificateRefused) is not None:
-            # Others of the service would have the same certificate.
-            self._fail(
-                InstanceUnproven("The instance could not prove who it is", details=details), Outcome.GENERIC_ERROR
-            )
-            return
-        error = InstanceUnreachable("Request failed to connect to service backend", details=details)
-        if getattr(failure.value, "osError", None) in _OUR_OWN_FAULT:
+        error, another = not_connected(failure)
+        if another:
+            self.numbers.retries += 1
+            self._try_another(error)
+        else:
             self._fail(error, Outcome.GENERIC_ERROR)
-            return
-        self.numbers.retries += 1
-        self._try_another(error)
 
     def broken(self, error: WaiterError, *, stale: bool) -> None:
         """
@@ -403,7 +368,7 @@ class Exchange:
         self.error = error
         if attempt is not None:
             attempt.drop()
-        outcome = outcome or _OUTCOMES.get(error.cause, Outcome.GENERIC_ERROR)
+        outcome = outcome or outcome_of(error)
         if phase is _ANSWERING:
             self._over(outcome, self._parts.clock.seconds())
             self.client.abort()

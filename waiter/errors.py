@@ -122,6 +122,13 @@ class RequestTimeout(WaiterError):
     cause = "client-error"
 
 
+class LengthRequired(WaiterError):
+    """The body has to come with its length."""
+
+    status = 411
+    cause = "client-error"
+
+
 class PreconditionFailed(WaiterError):
     """The thing is at another version than the client expects."""
 

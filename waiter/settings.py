@@ -123,7 +123,7 @@ class RequestSettings(Section):
     max_body_bytes: PositiveInt | None = Field(
         default=None,
         description="The longest body of a request for a service; longer ones are refused with 413. Bodies are passed on as "
-        "they come and never held, so there is no bound if not given.",
+        "they come, so there is no bound if not given.",
     )
     min_client_bytes_per_sec: Annotated[float, Field(ge=0)] = Field(
         default=16,

@@ -11,7 +11,6 @@ from waiter.router.backend_connection import BackendConnection
 from waiter.router.conditions import without_cors
 from waiter.router.fields import Field, trailer_lines
 from waiter.router.interface import IAsker
-from waiter.router.own_answer import CONTINUE
 from waiter.router.pace import Pace
 from waiter.router.sockets import unsent_bytes
 from waiter.router.telling import lines_for_instance
@@ -72,17 +71,17 @@ class Attempt:
         if upload is None:
             data = b"%b %b HTTP/1.1\r\n%bx-cid: %b\r\n\r\n" % (request.method, request.target, lines, exchange.cid)
         else:
-            expect = b""
+            more = upload.framing
             if request.headers.expects_continue and not exchange.continued:
                 if self._client.parts.backends.speaks_old(backend.instance):
-                    self._tell_to_continue()
+                    exchange.tell_to_continue()
                 else:
-                    expect = b"expect: 100-continue\r\n"
+                    more += b"expect: 100-continue\r\n"
             data = b"%b %b HTTP/1.1\r\n%b%bx-cid: %b\r\n\r\n%b" % (
                 request.method,
                 request.target,
                 lines,
-                expect,
+                more,
                 exchange.cid,
                 upload.take(),
             )
@@ -150,14 +149,9 @@ class Attempt:
         self._exchange.touched = True
         if answer.status == 100:
             if headers.expects_continue:
-                self._tell_to_continue()
+                self._exchange.tell_to_continue()
         elif headers.minor:
             self._client.transport.write(answer.lines + b"\r\n")
-
-    def _tell_to_continue(self) -> None:
-        if not self._exchange.continued:
-            self._exchange.continued = True
-            self._client.transport.write(CONTINUE)
 
     def progress(self, answer: Answer | None, pieces: list[bytes], ended: bool, trailers: list[Field]) -> None:
         """Pass on what has come of the answer."""
@@ -258,7 +252,7 @@ class Attempt:
                 return StreamTimeout("The instance does not read the request's body.")
         else:
             if secs > limits.continue_secs and self._exchange.request.headers.expects_continue:
-                self._tell_to_continue()
+                self._exchange.tell_to_continue()
             if secs > limits.body_secs:
                 return RequestTimeout("Timeout receiving bytes from client")
             if self._upload is not None and self._sends_too_slowly(self._upload):

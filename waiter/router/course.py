@@ -21,6 +21,7 @@ class Course:
     @ivar answered_at: when the answer's head came, which is in C{answer} then.
     @ivar status: of the answer the client has been sent.
     @ivar error: what it was told instead of an instance's answer.
+    @ivar cors_lines: what tells a browser that another site's page may have the answer.
     @ivar response_bytes: of the answer's body, as they came.
     @ivar tries: how often the request was sent, or would have been if the instance could have been reached.
     """
@@ -37,5 +38,6 @@ class Course:
     answer: Answer | None = None
     status: int | None = None
     error: WaiterError | None = None
+    cors_lines = b""
     response_bytes = 0
     tries = 1

@@ -23,7 +23,9 @@ from waiter.router.blame import not_connected, outcome_of
 from waiter.router.conditions import answered_here, whole_answer
 from waiter.router.course import Course
 from waiter.router.failure_answer import failure_answer, own_debug_lines
+from waiter.router.gathering import Gathering, must_gather
 from waiter.router.interface import IResponder
+from waiter.router.own_answer import CONTINUE
 from waiter.router.phase import Phase
 from waiter.router.request import Request
 from waiter.router.retries import IDEMPOTENT
@@ -47,7 +49,6 @@ class Exchange(Course):
     @ivar cid: the correlation id: the client's or the C{unique_id}.
     @ivar keep: whether the client's connection may be used for another request.
     @ivar continued: whether the client was told to go on with its body.
-    @ivar cors_lines: what tells a browser that another site's page may have the answer.
     """
 
     _log = Logger()
@@ -58,11 +59,10 @@ class Exchange(Course):
     since = 0.0
     keep = True
     continued = False
-    cors_lines = b""
     _resends = 0
     _phase = _FINDING
     _lease: Lease | None = None
-    _attempt: Attempt | None = None
+    _attempt: Attempt | Gathering | None = None
     _waiting: Deferred[Any] | None = None
     _upload: Upload | None = None
     _busy_before = False
@@ -141,11 +141,29 @@ class Exchange(Course):
             if self.started_at is None:
                 self.started_at = since
             numbers.get_instance_secs.observe(since - self.started_at)
+        if self._upload is not None and must_gather(self, self._upload):
+            self._attempt = gathering = Gathering(self, self._upload)
+            gathering.begin()
+            return
         backend = self._parts.backends.take(instance, since)
         if backend is None:
             self._connect(instance)
         else:
             self._ask(backend)
+
+    def gathered(self) -> None:
+        """All of the body is there: ask."""
+        self._attempt = None
+        self.taking = False
+        self.asked_at = now = self._parts.clock.seconds()
+        try:
+            backend = self._parts.backends.take(self.instance, now)
+            if backend is None:
+                self._connect(self.instance)
+            else:
+                self._ask(backend)
+        except Exception as error:  # noqa: BLE001 - one request must not take others down
+            self._failed(error)
 
     def _connect(self, instance: Instance) -> None:
         self._await(self._parts.backends.connect(instance), self._connected, self._not_connected)
@@ -208,6 +226,12 @@ class Exchange(Course):
         numbers.streaming += 1
         numbers.backend_response_secs.observe(now - self.asked_at)
         return self.cors_lines + own_debug_lines(self) if self.descriptor.debug else self.cors_lines
+
+    def tell_to_continue(self) -> None:
+        """Tell a client that asked to go on with its body; once."""
+        if not self.continued:
+            self.continued = True
+            self.client.transport.write(CONTINUE)
 
     def may_keep(self) -> bool:
         """Whether the client's connection may be used for another request."""

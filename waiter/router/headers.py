@@ -280,15 +280,13 @@ def for_instance(
     headers: RequestHeaders, *, product: bytes, forwarding: Forwarding, principal: str, password: str | None
 ) -> bytes:
     """
-    The lines of a request's headers for an instance, without C{x-cid}, C{Expect} and the empty line.
+    The lines of a request's headers for an instance, without C{x-cid}, C{Expect}, C{Transfer-Encoding} and the empty line.
 
     @param product: Waiter's own name, for C{Via}.
     @param password: what proves to the instance that Waiter asks; C{None} for nothing.
     """
     lines = [headers.passed]
-    if headers.chunked:
-        lines.append(b"transfer-encoding: chunked\r\n")
-    elif headers.content_length is not None:
+    if headers.content_length is not None:
         lines.append(b"content-length: %d\r\n" % headers.content_length)
     if headers.upgrade is not None:
         lines.append(b"connection: Upgrade\r\nupgrade: %b\r\n" % headers.upgrade)

@@ -17,6 +17,7 @@ class Limits:
     @ivar pending_bytes: read from a client and not looked at yet; with more than that waiting, nothing is read.
     @ivar replay_bytes: the part of a body that is kept in case the request has to be sent again.
     @ivar discard_bytes: of a body nobody wants any more, read so that the connection can be used on.
+    @ivar gathered_bytes: of a body in chunks for an instance that cannot read chunks.
     @ivar api_body_bytes: a body sent to Waiter itself.
     @ivar body_bytes: a body sent to a service; C{None} for any.
     @ivar requests: of one connection; 0 for any number.
@@ -41,6 +42,7 @@ class Limits:
     pending_bytes: int = 64 * 1024
     replay_bytes: int = 64 * 1024
     discard_bytes: int = 256 * 1024
+    gathered_bytes: int = 1024 * 1024
     api_body_bytes: int = 1024 * 1024
     body_bytes: int | None = None
     requests: int = 0

@@ -9,11 +9,12 @@ class Upload:
     """
     Frames a request's body for the instance, and keeps a copy of a short one in case it has to be sent again.
 
+    @ivar whole: a body in chunks is sent as one, with its length. Nothing may be taken before all of it has arrived.
     @ivar taken_bytes: how much of the body was taken.
     @ivar done: the end of it was taken, too.
     """
 
-    __slots__ = ("_again", "_keep_bytes", "_kept", "_most_bytes", "_request", "done", "taken_bytes")
+    __slots__ = ("_again", "_keep_bytes", "_kept", "_most_bytes", "_request", "done", "taken_bytes", "whole")
 
     def __init__(self, request: Request, *, keep_bytes: int, most_bytes: int | None = None) -> None:
         """
@@ -25,8 +26,16 @@ class Upload:
         self._keep_bytes = keep_bytes
         self._kept: list[bytes] | None = [] if keep_bytes else None
         self._again: list[bytes] = []
+        self.whole = False
         self.taken_bytes = 0
         self.done = False
+
+    @property
+    def framing(self) -> bytes:
+        """The header line that is not among the client's others: it depends on the instance."""
+        if not self._request.headers.chunked:
+            return b""
+        return b"content-length: %d\r\n" % self._request.arrived if self.whole else b"transfer-encoding: chunked\r\n"
 
     @property
     def replayable(self) -> bool:
@@ -64,7 +73,7 @@ class Upload:
             else:
                 self._kept += pieces
         self.done = request.complete
-        if not request.headers.chunked:
+        if self.whole or not request.headers.chunked:
             return b"".join(pieces)
         if size:
             pieces.insert(0, b"%x\r\n" % size)

@@ -128,6 +128,21 @@ class AnswersTests(SynchronousTestCase):
         described = self.document["components"]["schemas"]["Token"]["properties"]
         self.assertEqual(set(described), PARAMETERS | USER_METADATA | SYSTEM_METADATA)
 
+    def test_whatIsDoneByHand(self):
+        service_id = make_service().id
+        for action in ("suspend", "resume"):
+            for method in ("get", "post"):
+                self.fits(f"/apps/{{service-id}}/{action}", f"/apps/{service_id}/{action}", method=method)
+        self.fits("/apps/{service-id}/suspend", "/apps/unknown/suspend", status=500)
+        self.fits("/apps/{service-id}/refresh", f"/apps/{service_id}/refresh")
+        for action in ("kill", "expire"):
+            path = f"/apps/{{service-id}}/instance/{{instance-id}}/{action}"
+            self.fits(path, f"/apps/{service_id}/instance/{service_id}.9/{action}", method="post", status=404)
+
+    def test_pings(self):
+        for method in ("get", "post"):
+            self.fits("/waiter-ping", "/waiter-ping", method=method)
+
     def test_theRouter(self):
         for path in ("/", "/status", "/settings", "/state", "/metrics", "/openapi.json", "/profiles"):
             self.fits(path, path)

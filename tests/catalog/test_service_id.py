@@ -34,6 +34,11 @@ GOLDEN = [
         {"run_as_user": "bob", "permitted_user": "*", "idle_timeout_mins": 0.5, "min_instances": 0},
         "waiter-service-70fe0654d895f703e936147eb72f4dc8",
     ),
+    ({"authentication": "disabled"}, "waiter-service-2c830a3d519d5feffbd1f70d7e858e2c"),
+    (
+        {"liveness_check_url": "/alive", "liveness_check_port_index": 0},
+        "waiter-service-2393ecffd43c2ffdd27d8e8ec8fa85d1",
+    ),
     ({"pin": True}, "waiter-service-1ff5fc503942f67a88b771da2d709f4b"),
 ]
 

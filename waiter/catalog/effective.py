@@ -25,7 +25,7 @@ OVERRIDABLE = frozenset(
 #: Those whose layers are merged key by key.
 MERGED = ("env", "metadata")
 
-#: What stands for parameters that nobody gives.
+#: The defaults of parameters that nobody gives.
 BUILT_IN: Mapping[str, Any] = MappingProxyType(
     {
         name: field.get_default(call_default_factory=True)
@@ -45,16 +45,16 @@ def effective(
     overrides: Mapping[str, Any],
 ) -> dict[str, Any]:
     """
-    All parameters of a service, not validated: the later layers win, C{env} and C{metadata} are merged key by key.
+    All that is said about a service, not validated: the later layers win, C{env} and C{metadata} are merged key by key.
 
-    The built-in defaults are below all others. Where only C{max-instances} is given, and less than the C{min-instances}
+    What nobody says is not in it and has its built-in default. Where only C{max-instances} is given, and less than the C{min-instances}
     of the defaults, that is lowered. A liveness check is like the health check where it is not said otherwise.
 
     @param core: what was given; the case of the keys of its metadata does not matter, as in the layers below.
     """
     below = _over(defaults, profile)
     above = {**core, **overrides}
-    result = {**BUILT_IN, **_over(below, above)}
+    result = _over(below, above)
     most, least = above.get("max-instances"), result.get("min-instances")
     if "min-instances" not in above and is_number(most) and is_number(least) and 1 <= most < least:
         result["min-instances"] = most

@@ -173,25 +173,25 @@ class ServiceDescription(BaseModel):
         Number, Says("jitter-threshold must be a number in the range [0, 1).", overridable=True)
     ] = Field(0.5, ge=0, lt=1, description="How far the target must be from the current number before scaling.")
     liveness_check_authentication: Annotated[
-        Authentication | None, Says("liveness-check-authentication must be one of standard or disabled.")
-    ] = Field(None, description=f"{_LIVENESS} health-check-authentication.")
+        Authentication, Says("liveness-check-authentication must be one of standard or disabled.")
+    ] = Field("disabled", description=f"{_LIVENESS} health-check-authentication.")
     liveness_check_interval_secs: Annotated[
-        CheckInterval | None,
+        CheckInterval,
         Says("liveness-check-interval-secs must be an integer in the range [5, 600].", overridable=True),
-    ] = Field(None, description=f"{_LIVENESS} health-check-interval-secs.")
+    ] = Field(10, description=f"{_LIVENESS} health-check-interval-secs.")
     liveness_check_max_consecutive_failures: Annotated[
-        CheckFailures | None,
+        CheckFailures,
         Says("liveness-check-max-consecutive-failures must be an integer in the range [1, 36].", overridable=True),
-    ] = Field(None, description=f"{_LIVENESS} health-check-max-consecutive-failures.")
+    ] = Field(5, description=f"{_LIVENESS} health-check-max-consecutive-failures.")
     liveness_check_port_index: Annotated[
-        PortIndex | None, Says("liveness-check-port-index must be an integer in the range [0, 9].")
-    ] = Field(None, description=f"{_LIVENESS} health-check-port-index.")
+        PortIndex, Says("liveness-check-port-index must be an integer in the range [0, 9].")
+    ] = Field(0, description=f"{_LIVENESS} health-check-port-index.")
     liveness_check_proto: Annotated[
         Proto | None, Says("liveness-check-proto, when provided, must be one of http or https.")
     ] = Field(None, description=f"{_LIVENESS} health-check-proto.")
     liveness_check_url: Annotated[
-        Path | None, Says("liveness-check-url must begin with / and have at most 2048 ASCII characters and no spaces.")
-    ] = Field(None, description=f"{_LIVENESS} health-check-url.")
+        Path, Says("liveness-check-url must begin with / and have at most 2048 ASCII characters and no spaces.")
+    ] = Field("/status", description=f"{_LIVENESS} health-check-url.")
     load_balancing: Annotated[
         Literal["oldest", "youngest", "random"],
         Says("load-balancing must be one of 'oldest', 'youngest' or 'random'.", overridable=True),
@@ -304,12 +304,11 @@ class ServiceDescription(BaseModel):
             proto=self.health_check_proto or self.backend_proto,
         )
         yield health
-        index = self.liveness_check_port_index
         liveness = _Check(
             name="liveness",
-            authentication=self.liveness_check_authentication or health.authentication,
-            port_index=health.port_index if index is None else index,
-            proto=self.liveness_check_proto or health.proto,
+            authentication=self.liveness_check_authentication,
+            port_index=self.liveness_check_port_index,
+            proto=self.liveness_check_proto or self.backend_proto,
         )
         if attrs.evolve(liveness, name=health.name) != health:
             yield liveness

@@ -37,6 +37,7 @@ setup(
         "prometheus-client>=0.21",
         "rfc8785>=0.1.4",
         "zope.interface>=7",
+        "cryptography>=42",
         # Imported only where ZooKeeper is used.
         "kazoo>=2.11",
     ],

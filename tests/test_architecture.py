@@ -58,6 +58,7 @@ PURE = (
     "catalog.succession",
     "catalog.rules",
     "catalog.validation",
+    "catalog.seal",
     "catalog.service_id",
     "catalog.token_index",
     "catalog.token_posts",

@@ -21,6 +21,7 @@ from waiter.autoscaler.autoscaler import Autoscaler
 from waiter.autoscaler.collection import IdleCollector
 from waiter.autoscaler.evictor import Evictor
 from waiter.autoscaler.executor import ScalingExecutor
+from waiter.catalog.encrypted import EncryptedStore
 from waiter.catalog.hosts import own_hosts
 from waiter.catalog.interface import StoreUnusable
 from waiter.catalog.sqlite import SQLiteStore
@@ -147,10 +148,11 @@ def assemble(
         return leads() and not service_collector.in_doubt
 
     state_directory = StateDirectory(settings.state_path)
-    store: SQLiteStore | ZooKeeperStore = SQLiteStore(reactor, state_directory.database)
+    keeper: SQLiteStore | ZooKeeperStore = SQLiteStore(reactor, state_directory.database)
     if fleet is not None and settings.store.kind == "zookeeper":
-        store = fleet.store
-    cluster_secret = ClusterSecret(store) if shared is not None and isinstance(store, ZooKeeperStore) else None
+        keeper = fleet.store
+    store = EncryptedStore(reactor, keeper, settings.store.passwords)
+    cluster_secret = ClusterSecret(store) if shared is not None and isinstance(keeper, ZooKeeperStore) else None
     catalog = make_catalog(reactor, settings, store, wall=wall)
     services = catalog.services
 

@@ -48,7 +48,7 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
             "queue-timeout-ms": settings.request.queue_timeout_ms,
             "streaming-timeout-ms": settings.request.streaming_timeout_ms,
         },
-        "kv-config": {"kind": settings.store.kind},
+        "kv-config": {"kind": settings.store.kind, "encrypt": bool(settings.store.passwords)},
         "listen-config": settings.listen.model_dump(by_alias=True, mode="json"),
         "messages": MESSAGES,
         "metric-group-mappings": [list(mapping) for mapping in settings.metric_groups],

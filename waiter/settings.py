@@ -328,6 +328,12 @@ class StoreSettings(Section):
         default="sqlite",
         description="sqlite: in the state directory, for this router alone; zookeeper: for all routers of the cluster.",
     )
+    passwords: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(),
+        repr=False,
+        description="If given, what is stored is encrypted with the first; the others are tried for what is there already. "
+        "All routers of a cluster need the same. Rather set them by the variable.",
+    )
 
 
 class TokenSettings(Section):

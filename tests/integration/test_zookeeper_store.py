@@ -7,6 +7,7 @@ from tests.contracts.stores import PersistentStoreContract
 from tests.fleet.test_store import WithItsClient
 from tests.integration.harness import until
 from tests.integration.zookeeper_server import MISSING, shared_root
+from waiter.catalog.encrypted import EncryptedStore
 from waiter.fleet.ensemble import Ensemble
 from waiter.fleet.zookeeper import ZooKeeperClient
 
@@ -35,3 +36,14 @@ class ZooKeeperStoreContractTests(PersistentStoreContract, TestCase):
 
         await until(told, lambda keys: keys == ["token/a", "token/a", "token/own"])
         self.assertGreater(version, 0)
+
+
+class EncryptedZooKeeperStoreContractTests(PersistentStoreContract, TestCase):
+    skip = MISSING
+
+    async def setUp(self):
+        self.hosts, self.root = await shared_root()
+
+    def make_store(self):
+        client = ZooKeeperClient(reactor, Ensemble(hosts=self.hosts))
+        return EncryptedStore(reactor, WithItsClient(reactor, client, f"{self.root}/store"), ["password"], cost=2)

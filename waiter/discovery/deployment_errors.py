@@ -148,7 +148,8 @@ def _words(key: str, instance: Instance, description: ServiceDescription) -> tup
         case "health-check-requires-authentication":
             return (
                 f"{check} was answered with {answer}.",
-                "Give health-check-url a path that answers 2xx without credentials.",
+                "Give health-check-url a path that answers 2xx without credentials, or set health-check-authentication to "
+                "standard if it takes those that Waiter's requests carry.",
             )
         case _:
             return "", ""

@@ -117,7 +117,7 @@ class NeverPassedTests(SynchronousTestCase):
         self.assertIn(f'GET {URL} was answered with 404: "<h1>nothing here</h1>".', explanation.fact)
 
     def test_eachKindOfAnswerHasItsAdvice(self):
-        self.assertIn("without credentials", self.explain(answered(URL, 401)).advice)
+        self.assertIn("health-check-authentication to standard", self.explain(answered(URL, 401)).advice)
         self.assertIn("Redirects are not followed", self.explain(answered(URL, 302)).advice)
         self.assertIn("Find out why", self.explain(answered(URL, 500)).advice)
         self.assertIn("a path that the service answers", self.explain(answered(URL, 404)).advice)

@@ -207,7 +207,10 @@ def _answered_wrong(check: HealthResult) -> Explanation:
     """Something is there, but not a healthy answer."""
     status = check.status
     if status == 401:
-        advice = "Give health-check-url a path that answers 2xx without credentials."
+        advice = (
+            "Give health-check-url a path that answers 2xx without credentials, or set health-check-authentication to standard "
+            "if it takes those that Waiter's requests carry."
+        )
     elif status is not None and 300 <= status < 400:
         advice = "Redirects are not followed: give health-check-url the path that answers 200 itself."
     elif status is not None and status >= 500:

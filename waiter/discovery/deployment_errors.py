@@ -28,6 +28,10 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
 DEFAULT_CONFIG: Mapping[str, int] = MappingProxyType({"min-failed-instances": 2, "min-hosts": 2})
 
 _WANTS_CREDENTIALS = "health-check-requires-authentication"
+_ADVICE_ON_CREDENTIALS = (
+    "Give health-check-url a path that answers 2xx without credentials, or set health-check-authentication to standard if it "
+    "takes those that Waiter's requests carry."
+)
 
 
 def deployment_error(
@@ -146,11 +150,7 @@ def _words(key: str, instance: Instance, description: ServiceDescription) -> tup
         case "invalid-health-check-response":
             return f"{check} was answered with {answer}.", "Give health-check-url a path that answers 2xx."
         case "health-check-requires-authentication":
-            return (
-                f"{check} was answered with {answer}.",
-                "Give health-check-url a path that answers 2xx without credentials, or set health-check-authentication to "
-                "standard if it takes those that Waiter's requests carry.",
-            )
+            return f"{check} was answered with {answer}.", _ADVICE_ON_CREDENTIALS
         case _:
             return "", ""
 

@@ -52,6 +52,7 @@ PURE = (
     "router.retries",
     "catalog.complaints",
     "catalog.effective",
+    "autoscaler.garbage",
     "catalog.cors",
     "catalog.headers",
     "catalog.merging",

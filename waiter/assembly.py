@@ -27,7 +27,7 @@ from waiter.catalog.interface import StoreUnusable
 from waiter.catalog.sqlite import SQLiteStore
 from waiter.catalog.succession import Succession
 from waiter.catalog.token_editor import TokenEditor
-from waiter.catalog_assembly import make_catalog, make_resolver, make_token_rules
+from waiter.catalog_assembly import make_catalog, make_renewal, make_resolver, make_token_rules, rules_for_going
 from waiter.discovery.aggregator import Aggregator
 from waiter.discovery.collectors import RouterCollector, ServiceCollector
 from waiter.discovery.routers import StaticRouterDirectory
@@ -249,6 +249,7 @@ def assemble(
         loads=lambda: reservers.loads() if shared is None or shared.alone else None,
         is_leader=may_scale,
         interval_secs=settings.autoscaler.idle_check_secs,
+        rules=rules_for_going(reactor, settings, catalog, hosts=1 if shared is None else 2, wall=wall),
     )
     evictor = Evictor(reactor, executor, reservers, scheduler, loads=reservers.loads, is_leader=may_scale)
     aggregator.states.subscribe(reservers.update)
@@ -259,19 +260,21 @@ def assemble(
     reservers.demands.subscribe(evictor.demand)
     reservers.idles.subscribe(evictor.became_idle)
 
+    succession = Succession(
+        healthy=aggregator.is_healthy,
+        exists=lambda service_id: service_id in aggregator.state.services,
+        start=executor.create,
+    )
     resolver = make_resolver(
         settings,
         catalog,
         own_hosts=hosts,
         validate=scheduler.validate,
         may_run_as=_administrator,
-        succession=Succession(
-            healthy=aggregator.is_healthy,
-            exists=lambda service_id: service_id in aggregator.state.services,
-            start=executor.create,
-        ),
+        succession=succession,
         wall=wall,
     )
+    renewal = make_renewal(reactor, catalog, resolver, succession, loads=reservers.loads, wall=wall)
     aggregator.states.subscribe(lambda state: services.see_in_use(state.services))
     services.redescribed.subscribe(scheduler.redescribe)
     catalog_tidying = Periodic(
@@ -406,6 +409,7 @@ def assemble(
         autoscaler,
         idle_collector,
         evictor,
+        renewal,
         listening,
         *(() if fleet is None else (fleet.directory,)),
         Ready(state_directory, unknown_variables),

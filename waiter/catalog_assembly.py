@@ -1,12 +1,17 @@
 """The part of the composition that knows what requests may be for."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
+from waiter.autoscaler.collection import Rule, idle_too_long
+from waiter.autoscaler.garbage import Broken, Replaced
+from waiter.autoscaler.renewal import Renewal
 from waiter.catalog import validation
 from waiter.catalog.interface import IStore
 from waiter.catalog.overrides import Overrides
@@ -19,7 +24,10 @@ from waiter.catalog.suspensions import Suspensions
 from waiter.catalog.timeouts import Timeouts
 from waiter.catalog.token_rules import Entitlements, TokenRules
 from waiter.catalog.tokens import TokenCatalog
+from waiter.errors import WaiterError
 from waiter.model.description import ServiceDescription
+from waiter.model.load import ServiceLoad
+from waiter.model.staleness import Staleness, only_token, staleness
 from waiter.model.token import USER_METADATA
 from waiter.model.token_metadata import metadata_complaints
 from waiter.settings import Settings, meaning
@@ -100,6 +108,14 @@ class Catalog:
         """To be started in this order."""
         return self.overrides, self.services, self.tokens, self.suspensions, self.references
 
+    def staleness(self, service_id: str) -> Staleness | None:
+        """Whether the tokens that a service comes from have become others."""
+        return staleness(self.references.get(service_id), self.tokens.find)
+
+    def token_of(self, service_id: str) -> str | None:
+        """The one token that a service comes from; C{None} if there are none or several."""
+        return only_token(self.references.get(service_id))
+
 
 def make_catalog(reactor: Any, settings: Settings, store: IStore, *, wall: Callable[[], float]) -> Catalog:
     """
@@ -164,3 +180,51 @@ def make_resolver(
     catalog.tokens.changes.subscribe(resolver.forget_token)
     catalog.suspensions.changes.subscribe(lambda service_id: resolver.forget([service_id]))
     return resolver
+
+
+def rules_for_going(
+    clock: IReactorTime, settings: Settings, catalog: Catalog, *, hosts: int, wall: Callable[[], float]
+) -> Sequence[Rule]:
+    """
+    Why services are deleted.
+
+    @param hosts: on how many hosts a broken service has to have failed, if the settings do not say.
+    """
+    given = settings.autoscaler
+    return (
+        idle_too_long,
+        Replaced(catalog.staleness, wall),
+        Broken(
+            clock.seconds,
+            min_hosts=given.broken_service_min_hosts or hosts,
+            timeout_secs=given.broken_service_timeout_mins * 60,
+        ),
+    )
+
+
+def make_renewal(
+    clock: IReactorTime,
+    catalog: Catalog,
+    resolver: Resolver,
+    succession: Succession,
+    *,
+    loads: Callable[[], Mapping[str, ServiceLoad]],
+    wall: Callable[[], float],
+) -> Renewal:
+    """What starts the services that come after those that are replaced."""
+
+    async def start(name: str) -> None:
+        token = catalog.tokens.get(name)
+        if token is None or resolver.service_id_of(token) is None:
+            # It depends on who asks and for what.
+            return
+        try:
+            found = resolver.resolve_newest(b"localhost", ((b"x-waiter-token", name.encode()),))
+            service = (await found if isinstance(found, Deferred) else found).service
+        except WaiterError:
+            # Whoever asks for it is told.
+            return
+        if not succession.exists(service.id):
+            succession.start(service)
+
+    return Renewal(clock, loads=loads, staleness=catalog.staleness, token_of=catalog.token_of, start=start, wall=wall)

@@ -378,6 +378,16 @@ class AutoscalerSettings(Section):
         description="The most instances a service may have beyond what it needs because expired ones are being replaced.",
     )
     idle_check_secs: PositiveFloat = Field(default=1, description="Seconds between looks for idle services.")
+    broken_service_timeout_mins: PositiveFloat = Field(
+        default=30,
+        description="How long, beyond its grace period, a service whose instances all fail is kept with its failures. The "
+        "next request for it is a new try.",
+    )
+    broken_service_min_hosts: PositiveInt | None = Field(
+        default=None,
+        description="On how many hosts instances have to have failed for that. If not given, 1 where instances run on this "
+        "machine and 2 elsewhere.",
+    )
 
 
 class ConstraintSettings(Section):

@@ -176,6 +176,10 @@ class Resolver:
             data = token_data((token,), self._services.rules)
             if data.parameters.get("run-as-user") in {None, "*"}:
                 return None
+            env = data.parameters.get("env")
+            given = env if isinstance(env, Mapping) else {}
+            if any(name not in given for name in data.parameters.get("allowed-params") or ()):
+                return None
             wanted = wish(data, headers.understand(()), user=self._user, tokens=1, allowed_params=())
             return self._services.describe(wanted.core).id
         except WaiterError:

@@ -250,6 +250,17 @@ class RememberedTests(TokenTestCase):
         self.assertNotEqual(self.resolved(named("demo")).service.id, first.service.id)
         self.assertIs(self.resolver.resolve(HOST, named("other")), other)
 
+    def test_whatIsLongForgottenTakesNoRoom(self):
+        self.resolver = self.made(cache_size=4)
+        for number in range(20):
+            self.have(token(f"token{number}", version=str(number)))
+            self.resolved(named(f"token{number}"))
+        self.assertLessEqual(len(self.resolver._by_token), 4)
+        self.have(token("token19", version="new"))
+        self.assertEqual(self.resolved(named("token19")).service.core["version"], "new")
+        self.have(token("token18", version="new"))
+        self.assertEqual(self.resolved(named("token18")).service.core["version"], "new")
+
     def test_aTokenThatChangesWhileItsServiceIsStoredIsNotRemembered(self):
         self.store_type = SlowStore
         self.setUp()

@@ -129,6 +129,8 @@ class Resolver:
         self._young: dict[_Key, Descriptor] = {}
         self._old: dict[_Key, Descriptor] = {}
         self._choices: dict[_Key, Choice] = {}
+        # Which of what is remembered names which token; perhaps also what is not remembered any more.
+        self._by_token: dict[str, set[_Key]] = {}
         # Grows whenever something is forgotten: what was found out before is not remembered then.
         self._age = 0
 
@@ -187,23 +189,28 @@ class Resolver:
 
     def forget(self, service_ids: Collection[str]) -> None:
         """These services are not known any more, or not as they were: find out anew what requests for them are for."""
-        self._forget(lambda descriptor: descriptor.service.id in service_ids)
+        self._age += 1
+
+        def known(descriptor: Descriptor) -> bool:
+            return descriptor.service.id not in service_ids
+
+        self._young = {key: each for key, each in self._young.items() if known(each)}
+        self._old = {key: each for key, each in self._old.items() if known(each)}
+        self._choices = {
+            key: choice for key, choice in self._choices.items() if all(map(known, (choice.newest, *choice.others)))
+        }
 
     def forget_token(self, name: str) -> None:
         """The token has changed: find out anew what requests that name it are for."""
-        self._forget(lambda descriptor: any(source.token == name for source in descriptor.sources))
+        self._age += 1
+        for key in self._by_token.pop(name, ()):
+            self._young.pop(key, None)
+            self._old.pop(key, None)
+            self._choices.pop(key, None)
 
     def state(self) -> dict[str, int]:
         """How many answers are remembered, for C{/state}."""
         return {"cached": len(self._young.keys() | self._old.keys()), "choices": len(self._choices)}
-
-    def _forget(self, which: Callable[[Descriptor], bool]) -> None:
-        self._age += 1
-        self._young = {key: each for key, each in self._young.items() if not which(each)}
-        self._old = {key: each for key, each in self._old.items() if not which(each)}
-        self._choices = {
-            key: choice for key, choice in self._choices.items() if not any(map(which, (choice.newest, *choice.others)))
-        }
 
     def _find_out(self, key: _Key) -> Descriptor | Deferred[Descriptor]:
         host, waiter_headers = key
@@ -257,6 +264,7 @@ class Resolver:
                 self._choices.clear()
             if _size(key) <= _MOST_CACHED_BYTES:
                 self._choices[key] = choice
+                self._index(key, descriptor)
             return self._succession.choose(choice)
         return self._keep(key, descriptor)
 
@@ -339,8 +347,21 @@ class Resolver:
         if _size(key) <= _MOST_CACHED_BYTES:
             if len(self._young) >= self._half:
                 self._old, self._young = self._young, {}
+                self._tidy_index()
             self._young[key] = descriptor
+            if descriptor.sources:
+                self._index(key, descriptor)
         return descriptor
+
+    def _index(self, key: _Key, descriptor: Descriptor) -> None:
+        for source in descriptor.sources:
+            self._by_token.setdefault(source.token, set()).add(key)
+
+    def _tidy_index(self) -> None:
+        """Forget what is not remembered any more. As this is done once in a while, it costs little for each request."""
+        remembered = self._old.keys() | self._choices.keys()
+        kept = {name: keys & remembered for name, keys in self._by_token.items()}
+        self._by_token = {name: keys for name, keys in kept.items() if keys}
 
 
 def _size(key: _Key) -> int:

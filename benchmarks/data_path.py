@@ -3,7 +3,7 @@ What the router's own Python costs per request, without any network: a connectio
 between them in memory. The difference to the whole cost of a request is sockets, carriers and the kernel.
 
 Prints microseconds of CPU time for requests whose headers and answers are known from the one before, and what is added where
-either is new each time. With C{--profile} it shows where the time goes instead.
+either is new each time, or where a token stands for what the headers say. With C{--profile} it shows where the time goes instead.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from waiter.catalog.services import ServiceCatalog
 from waiter.model.identity import Identity
 from waiter.model.instance import Instance
 from waiter.model.routing import RoutingState, ServiceState
+from waiter.model.token import Token
 from waiter.reservation.manager import ReserverManager
 from waiter.router.backend import BackendPool
 from waiter.router.frontend import FrontendFactory
@@ -52,6 +53,16 @@ REQUEST = b"\r\n".join(
         b"",
         b"",
     )
+)
+_DESCRIBED = REQUEST[REQUEST.index(b"x-waiter-cmd") : REQUEST.index(b"User-Agent")]
+BY_TOKEN = REQUEST.replace(_DESCRIBED, b"x-waiter-token: hello\r\n")
+TOKEN = Token(
+    name="hello",
+    data={"cmd": "python3 -m http.server $PORT0", "version": "v1", "cpus": 0.1, "mem": 128, "owner": "nobody"},
+    updated_at=0.0,
+    updated_by="nobody",
+    cluster="c",
+    root="c",
 )
 ANSWER = b"\r\n".join(
     (
@@ -99,7 +110,8 @@ class RunningClock(Clock):
 class DataPath:
     """A client's connection and an instance's, with all of Waiter that lies on the way."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, request: bytes = REQUEST) -> None:
+        """@param request: what is asked, with a place for a number."""
         clock = RunningClock()
         store = MemoryStore()
         services = ServiceCatalog(store, prefix="waiter-service-")
@@ -111,7 +123,12 @@ class DataPath:
         factory = FrontendFactory(
             clock,
             resolver=Resolver(
-                services, own_hosts=hosts, principal="nobody", timeouts=Timeouts(), validate=lambda _: None
+                services,
+                own_hosts=hosts,
+                principal="nobody",
+                timeouts=Timeouts(),
+                validate=lambda _: None,
+                tokens={"hello": TOKEN}.get,
             ),
             reservers=self._reservers,
             backends=BackendPool(clock, self._connect),
@@ -126,7 +143,7 @@ class DataPath:
         )
         client = End(factory.buildProtocol(None))
         self._reservers.demands.subscribe(lambda service_id: clock.callLater(0, self._start, services.get(service_id)))
-        client.protocol.dataReceived(REQUEST % 0)
+        client.protocol.dataReceived(request % 0)
         clock.advance(0)
         clock.advance(0)
         self.from_client: Callable[[bytes], None] = client.protocol.dataReceived
@@ -182,6 +199,10 @@ def main() -> None:
         base = cost_us(known, number)
         print(f"all known            {base:6.1f} us")
         print(f"headers new     {cost_us(partial(path.run, new_requests, same_answers), number) - base:+11.1f} us")
+        named = DataPath(Path(directory) / "more.log", BY_TOKEN)
+        by_token = partial(named.run, [BY_TOKEN % 0] * number, same_answers)
+        by_token()
+        print(f"by a token      {cost_us(by_token, number) - base:+11.1f} us")
         print(f"answers new     {cost_us(partial(path.run, same_requests, new_answers), number) - base:+11.1f} us")
 
 

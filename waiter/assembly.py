@@ -219,6 +219,7 @@ def assemble(
         describe=services.get,
         wall=wall,
         interval_secs=settings.discovery.scheduler_interval_secs,
+        being_killed=reservers.is_being_killed,
     )
     router_collector = RouterCollector(
         reactor, routers, aggregator.router_news, interval_secs=settings.discovery.router_interval_ms / 1000

@@ -122,6 +122,11 @@ class ReserverManager(TwistedService):
         reserver = self._reservers.get(service_id)
         return frozenset() if reserver is None else reserver.failing()
 
+    def is_being_killed(self, instance_id: str) -> bool:
+        """Whether an instance disappears because it is to."""
+        reserver = self.find(instance_id.partition(".")[0])
+        return reserver is not None and reserver.is_being_killed(instance_id)
+
     def state(self) -> dict[str, Any]:
         """What is shown of all reservers, JSON-able: the slots of each instance, and where somebody waits for how long."""
         now = self._clock.seconds()

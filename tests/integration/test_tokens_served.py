@@ -1,0 +1,91 @@
+"""Requests by tokens, at a real server with real instances."""
+
+import json
+
+from twisted.trial.unittest import TestCase
+
+from tests.integration.harness import HTTP_SERVER, RunningWaiter, python_path, until
+
+
+class TokenTests(TestCase):
+    timeout = 240
+
+    async def setUp(self):
+        self.waiter = await RunningWaiter(self).start()
+
+    async def post(self, name="demo", cmd=HTTP_SERVER, **data):
+        given = {
+            "cmd": cmd,
+            "cpus": 0.1,
+            "mem": 64,
+            "version": "v1",
+            "health-check-url": "/",
+            "env": {"PATH": python_path()},
+            **{key.replace("_", "-"): value for key, value in data.items()},
+        }
+        answer = await self.waiter.request(
+            f"/token?token={name}",
+            method="POST",
+            data=json.dumps(given).encode(),
+            headers={"content-type": ["application/json"]},
+        )
+        self.assertEqual(answer.code, 200, answer.body)
+
+    async def ask(self, name="demo", **headers):
+        """Returns the status and which service answered."""
+        sent = {"x-waiter-token": name, "x-waiter-debug": "1", **headers}
+        answer = await self.waiter.request("/", headers={key: [value] for key, value in sent.items()})
+        return answer.code, answer.header("x-waiter-service-id")
+
+    async def service_ids(self):
+        return [each["service-id"] for each in await self.waiter.api("/apps?token=demo")]
+
+    async def test_theOldVersionServesUntilTheNewOneCan_andGoesThen(self):
+        await self.post()
+        code, first = await self.ask()
+        self.assertEqual(code, 200)
+        gate = self.waiter.state / "gate"
+        # The new version starts when the test says so.
+        await self.post(cmd=f"while [ ! -e {gate} ]; do sleep 0.1; done; {HTTP_SERVER}", stale_timeout_mins=0)
+        self.assertEqual(await self.ask(), (200, first))
+        newest = await self.waiter.request("/service-id?latest=true", headers={"x-waiter-token": ["demo"]})
+        second = newest.body.decode()
+        self.assertNotEqual(first, second)
+        await until(self.service_ids, lambda found: sorted(found) == sorted([first, second]))
+        self.assertEqual(await self.ask(), (200, first))
+        gate.touch()
+        await until(self.ask, lambda answer: answer == (200, second))
+        shown = await self.waiter.api(f"/apps/{second}")
+        self.assertEqual([source["token"] for (source,) in shown["source-tokens"]], ["demo"])
+        self.assertEqual(shown["current-for-tokens"], ["demo"])
+        # Nobody can fall back any more to what was before.
+        await self.post(
+            cmd=f"while [ ! -e {gate} ]; do sleep 0.1; done; {HTTP_SERVER}",
+            stale_timeout_mins=0,
+            fallback_period_secs=0,
+        )
+        await until(self.service_ids, lambda found: first not in found, within_secs=60)
+        self.assertEqual(await self.ask(), (200, second))
+
+    async def test_hostsAreTokensAndHeadersHoldOverThem(self):
+        await self.post("demo.example")
+        answer = await self.waiter.request("/", headers={"host": ["demo.example"], "x-waiter-debug": ["1"]})
+        self.assertEqual(answer.code, 200)
+        by_host = answer.header("x-waiter-service-id")
+        self.assertEqual(await self.ask("demo.example"), (200, by_host))
+        code, other = await self.ask("demo.example", **{"x-waiter-version": "v2"})
+        self.assertEqual(code, 200)
+        self.assertNotEqual(other, by_host)
+        self.assertEqual(await self.ask(f"^SERVICE-ID#{by_host}"), (200, by_host))
+        self.assertEqual((await self.ask("other"))[0], 404)
+
+    async def test_aSuspendedServiceRefusesUntilItIsResumed(self):
+        await self.post()
+        _, service_id = await self.ask()
+        await self.waiter.api(f"/apps/{service_id}/suspend")
+        self.assertEqual(await self.ask(), (503, service_id))
+        await self.waiter.stop()
+        await self.waiter.start()
+        self.assertEqual(await self.ask(), (503, service_id))
+        await self.waiter.api(f"/apps/{service_id}/resume")
+        self.assertEqual(await self.ask(), (200, service_id))

@@ -2,14 +2,12 @@
 
 import json
 
-import attrs
 import treq
 from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.admin.support import NOON, Api
+from tests.admin.support import Api
 from waiter.catalog.interface import StoreUnusable
-from waiter.catalog.token_editor import TokenEditor
 
 SERVICE = {"cmd": "./run", "cpus": 1, "mem": 128, "version": "1", "run-as-user": "alice"}
 JSON = {"accept": "application/json"}
@@ -142,18 +140,6 @@ class TokenTests(TokenTestCase):
         self.assertEqual(self.get("/token?token=a-token").json["cmd"], "./run")
         self.assertIn("gone", self.error(self.get("/token?token=b-token"), 503))
         self.assertIn("gone", self.error(self.post({"cmd": "x"}), 503))
-
-    def test_theLimitHoldsForPostsThatComeTogether(self):
-        editor = self.api.parts.token_editor
-        limited = TokenEditor(self.api.tokens, attrs.evolve(editor.rules, limit_per_owner=3), lambda: NOON)
-        api = Api(tokens=self.api.tokens, token_editor=limited)
-        self.post(SERVICE, "token=first", api)
-        asked = [
-            api.begin("POST", f"/token?token=t{number}", data=json.dumps(SERVICE).encode(), headers=JSON)
-            for number in range(4)
-        ]
-        api.settle()
-        self.assertEqual([api.read(self, each).code for each in asked], [200, 200, 403, 403])
 
 
 class ListTests(TokenTestCase):

@@ -58,7 +58,7 @@ class PasswordTests(TestCase):
         await store.stopService()
 
     async def renewed(self, *passwords):
-        """Open a store, close it when its records are encrypted with the first of the passwords, and open it again."""
+        """Open a store; returns when its records are encrypted with the first of the passwords."""
         store = await self.opened(*passwords)
         done = Deferred()
 
@@ -71,8 +71,7 @@ class PasswordTests(TestCase):
         look()
         await done
         end()
-        await self.closed(store)
-        return await self.opened(passwords[0])
+        return store
 
     async def raw(self, key):
         return self.inner._records[key][0]
@@ -108,7 +107,8 @@ class PasswordTests(TestCase):
         store = await self.opened("old")
         version = await store.put("key", b"value")
         await self.closed(store)
-        store = await self.renewed("new", "old")
+        await self.closed(await self.renewed("new", "old"))
+        store = await self.opened("new")
         self.assertEqual((await store.get("key"))[0], b"value")
         self.assertGreater((await store.get("key"))[1], version)
         await self.closed(store)

@@ -1,10 +1,11 @@
 """L{waiter.catalog.tokens}."""
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.doubles.slow_store import SlowStore
 from tests.model.test_token import make_token
 from waiter.catalog.interface import Conflict, StoreUnusable
 from waiter.catalog.memory import MemoryStore
@@ -13,39 +14,12 @@ from waiter.catalog.tokens import TokenCatalog
 from waiter.errors import BadRequest, ServiceUnavailable
 
 
-class Slow:
-    """A store whose answers to C{get} come when the test wants; what they say is found out at once."""
-
-    def __init__(self, inner):
-        self.inner = inner
-        self.held = None
-        self.failing = None
-
-    def __getattr__(self, name):
-        return getattr(self.inner, name)
-
-    def get(self, key, **how):
-        if self.failing is not None:
-            return fail(self.failing)
-        found = self.inner.get(key, **how)
-        if self.held is None:
-            return found
-        later = Deferred()
-        self.held.append(lambda: found.chainDeferred(later))
-        return later
-
-    def release(self):
-        held, self.held = self.held, None
-        for each in held:
-            each()
-
-
 class TokenCatalogTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.memory = MemoryStore()
         self.memory.startService()
-        self.store = Slow(self.memory)
+        self.store = SlowStore(self.memory)
 
     def started(self):
         catalog = TokenCatalog(self.clock, self.store)

@@ -324,6 +324,8 @@ def assemble(
             components={
                 "autoscaling-multiplexer": executor.state,
                 "evictor": evictor.state,
+                "kv-store": store.state,
+                "token-watch-maintainer": catalog.tokens.state,
                 **({} if fleet is None else {"fleet": fleet.state}),
             },
         )

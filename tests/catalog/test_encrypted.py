@@ -92,6 +92,7 @@ class PasswordTests(TestCase):
             self.assertNotIn(b"value", await self.raw(key))
         self.assertNotEqual((await self.raw("key"))[8:], (await self.raw("key2"))[8:])
         self.assertEqual(await store.keys(""), ["key", "key2"])
+        self.assertEqual(store.state(), {"inner-state": {"variant": "memory store"}, "variant": "encrypted"})
         await self.closed(store)
 
     async def test_withAWrongPasswordItIsNotOpened(self):

@@ -174,9 +174,11 @@ class TokenCatalogTests(SynchronousTestCase):
         self.assertIsNone(catalog.get("a-token"))
         self.clock.advance(1)
         self.assertIsNone(catalog.get("a-token"))
+        self.assertEqual(catalog.state(), {"count": 0, "to-be-read": 1})
         self.store.failing = None
         self.clock.advance(1)
         self.assertEqual(catalog.get("a-token"), token)
+        self.assertEqual(catalog.state(), {"count": 1, "to-be-read": 0})
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_whenTheStoreCannotBeUsed_theWriterIsToldSo(self):

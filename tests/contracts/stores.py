@@ -171,6 +171,15 @@ class StoreContract:
         self.assertEqual((await store.get("key"))[0], value)
         self.assertGreater(store.largest_value, 1000000)
 
+    async def test_ofManyKeysThereAreThoseThatThereAre(self):
+        store = await self.started()
+        versions = {key: await store.put(key, key.encode()) for key in ("a", "b/c", "d")}
+        found = await store.get_many(["d", "b/c", "nothing"])
+        self.assertEqual(found, {"b/c": (b"b/c", versions["b/c"]), "d": (b"d", versions["d"])})
+        self.assertEqual(await store.get_many(iter([])), {})
+        with self.assertRaises(ValueError):
+            await store.get_many(["a", ""])
+
     async def test_theNewestIsThere(self):
         store = await self.started()
         self.assertIsNone(await store.get("key", newest=True))
@@ -270,7 +279,13 @@ class StoreContract:
         await maybeDeferred(store.startService)
         await store.put("key", b"1")
         await maybeDeferred(store.stopService)
-        for refused in (store.put("key", b"1"), store.get("key"), store.delete("key"), store.keys("")):
+        for refused in (
+            store.put("key", b"1"),
+            store.get("key"),
+            store.get_many(["key"]),
+            store.delete("key"),
+            store.keys(""),
+        ):
             with self.assertRaises(StoreUnusable):
                 await refused
 

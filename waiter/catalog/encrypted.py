@@ -1,6 +1,6 @@
 """A store whose values are encrypted before another one keeps them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -50,6 +50,10 @@ class EncryptedStore(Service):
         self._open = False
         self._background = Background()
 
+    def state(self) -> dict[str, Any]:
+        """How values are kept, for C{/state}."""
+        return {"inner-state": {"variant": self.name}, "variant": "plain" if self._ring is None else "encrypted"}
+
     @property
     def largest_value(self) -> int:
         """See L{IStore}."""
@@ -77,6 +81,15 @@ class EncryptedStore(Service):
             return None if record is None else (self._unsealed(key, record[0]), record[1])
 
         return self._operate(key, lambda: self._inner.get(key, newest=newest).addCallback(opened))
+
+    def get_many(self, keys: Iterable[str]) -> Deferred[dict[str, tuple[bytes, int]]]:
+        """See L{IStore.get_many}."""
+        wanted = [key for key in keys if key != RECORD_KEY]
+
+        def opened(records: dict[str, tuple[bytes, int]]) -> dict[str, tuple[bytes, int]]:
+            return {key: (self._unsealed(key, value), version) for key, (value, version) in records.items()}
+
+        return self._operate(None, lambda: self._inner.get_many(wanted).addCallback(opened))
 
     def put(self, key: str, value: bytes, expected_version: int | None = None) -> Deferred[int]:
         """See L{IStore.put}."""

@@ -1,6 +1,6 @@
 """A store for tests and for servers that need not remember anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from twisted.application.service import Service
@@ -28,6 +28,10 @@ class MemoryStore(Service):
     def get(self, key: str, *, newest: bool = False) -> Deferred[tuple[bytes, int] | None]:  # noqa: ARG002 - it always is
         """See L{IStore.get}."""
         return self._do(lambda: self._get(key))
+
+    def get_many(self, keys: Iterable[str]) -> Deferred[dict[str, tuple[bytes, int]]]:
+        """See L{IStore.get_many}."""
+        return self._do(lambda: {key: record for key in keys if (record := self._get(key)) is not None})
 
     def put(self, key: str, value: bytes, expected_version: int | None = None) -> Deferred[int]:
         """See L{IStore.put}."""

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -92,6 +92,11 @@ class SQLiteStore(Service):
     def get(self, key: str, *, newest: bool = False) -> Deferred[tuple[bytes, int] | None]:  # noqa: ARG002 - it always is
         """See L{IStore.get}."""
         return self._operate(lambda: self._file.get(key))
+
+    def get_many(self, keys: Iterable[str]) -> Deferred[dict[str, tuple[bytes, int]]]:
+        """See L{IStore.get_many}."""
+        wanted = tuple(keys)
+        return self._operate(lambda: {key: record for key in wanted if (record := self._file.get(key)) is not None})
 
     def put(self, key: str, value: bytes, expected_version: int | None = None) -> Deferred[int]:
         """See L{IStore.put}."""

@@ -14,6 +14,11 @@ class TokenIndex:
         self._names: dict[str, list[str]] = {}
         self._active: dict[str, int] = {}
 
+    @property
+    def count(self) -> int:
+        """How many tokens there are, deleted ones among them."""
+        return len(self._tokens)
+
     def get(self, name: str) -> Token | None:
         """A token."""
         return self._tokens.get(name)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -24,7 +24,7 @@ KEY_PREFIX = "token/"
 
 # Of a token that is changed from many sides at once.
 _MOST_ATTEMPTS = 50
-_READ_AT_ONCE = 64
+_READ_AT_ONCE = 500
 _AGAIN_SECS = 1.0
 
 #: Gives what is to be stored in place of what is there (C{None} if nothing is); the same if nothing is to be changed.
@@ -106,6 +106,10 @@ class TokenCatalog(Service):
     def active_count(self, owner: str) -> int:
         """How many tokens that are not deleted an owner has."""
         return self._index.active_count(owner)
+
+    def state(self) -> dict[str, int]:
+        """How many tokens there are, for C{/state}, and how many of them have changed and were not read since."""
+        return {"count": self._index.count, "to-be-read": len(self._reading) + len(self._unread)}
 
     def latest(self, name: str) -> Deferred[Token | None]:
         """
@@ -259,11 +263,10 @@ class TokenCatalog(Service):
             self._changed(KEY_PREFIX + name)
         for first in range(0, len(names), _READ_AT_ONCE):
             some = names[first : first + _READ_AT_ONCE]
-            # Each as soon as it is read: what is read later of the same is newer.
-            await gatherResults([self._read_into_memory(name) for name in some], consumeErrors=True)
-
-    def _read_into_memory(self, name: str) -> Deferred[None]:
-        return self._store.get(KEY_PREFIX + name).addCallback(lambda record: self._found(name, record))
+            # Whatever of these changes meanwhile is read once more, later than this.
+            records = await self._store.get_many([KEY_PREFIX + name for name in some])
+            for name in some:
+                self._found(name, records.get(KEY_PREFIX + name))
 
     def _changed(self, key: str) -> None:
         name = key.removeprefix(KEY_PREFIX)

@@ -1,6 +1,6 @@
 """The store that all routers of a fleet share, in ZooKeeper."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -104,6 +104,11 @@ class ZooKeeperStore(Service):
         """See L{IStore.get}."""
         return self._operate(lambda: self._get(key, newest=newest))
 
+    def get_many(self, keys: Iterable[str]) -> Deferred[dict[str, tuple[bytes, int]]]:
+        """See L{IStore.get_many}."""
+        wanted = tuple(keys)
+        return self._operate(lambda: self._get_many(wanted))
+
     def put(self, key: str, value: bytes, expected_version: int | None = None) -> Deferred[int]:
         """See L{IStore.put}."""
         return self._operate(lambda: self._put(key, value, expected_version))
@@ -171,6 +176,19 @@ class ZooKeeperStore(Service):
         except NoNode:
             return None
         return value, stat.modified
+
+    async def _get_many(self, keys: tuple[str, ...]) -> dict[str, tuple[bytes, int]]:
+        for key in keys:
+            check_key(key)
+        found: dict[str, tuple[bytes, int]] = {}
+        answers: Any = await DeferredList([self._client.get(self._path(key)) for key in keys], consumeErrors=True)
+        for key, (success, answer) in zip(keys, answers, strict=True):
+            if success:
+                value, stat = answer
+                found[key] = (value, stat.modified)
+            elif not answer.check(NoNode):
+                answer.raiseException()
+        return found
 
     async def _put(self, key: str, value: bytes, expected: int | None) -> int:
         check_key(key)

@@ -324,6 +324,7 @@ def assemble(
             components={
                 "autoscaling-multiplexer": executor.state,
                 "evictor": evictor.state,
+                "gc-services": idle_collector.state,
                 "kv-store": store.state,
                 "token-watch-maintainer": catalog.tokens.state,
                 **({} if fleet is None else {"fleet": fleet.state}),

@@ -30,8 +30,8 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
             "service-prefix": settings.cluster.service_prefix,
             "min-routers": settings.cluster.min_routers,
         },
-        # Waiter's own pages alone: a page of another origin may ask for nothing.
-        "cors-config": {"kind": "patterns", "patterns": {"allowed-origins": []}},
+        # For Waiter itself, pages of other origins may ask for nothing; for a service, what its token says.
+        "cors-config": {"kind": "token-parameter", "token-parameter": {}},
         "ejection-config": {
             "eject-backoff-base-time-ms": settings.ejection.base_time_ms,
             "max-eject-time-ms": settings.ejection.max_time_ms,
@@ -62,6 +62,12 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
             "quanta-constraints": {"cpus": settings.autoscaler.quanta_cpus, "mem": settings.autoscaler.quanta_mem},
         },
         "scheduler-config": _scheduler_config(settings),
+        "scheduler-gc-config": {
+            "broken-service-min-hosts": settings.autoscaler.broken_service_min_hosts
+            or (1 if settings.scheduler.kind == "local" else 2),
+            "broken-service-timeout-mins": settings.autoscaler.broken_service_timeout_mins,
+            "scheduler-gc-interval-ms": int(settings.autoscaler.idle_check_secs * 1000),
+        },
         "scheduler-syncer-interval-secs": settings.discovery.scheduler_interval_secs,
         "service-description-constraints": {
             "cmd": {"max": settings.constraints.cmd_length},

@@ -122,6 +122,10 @@ class MergeTests(AggregatorCase):
         self.assertEqual(self.s.queued_reason, "full")
         self.assertEqual(self.s.status, "Running")
 
+    def test_a_service_is_healthy_when_one_of_its_instances_is(self):
+        self.start(collected(healthy=[instance(1)]), collected("t", unhealthy=[instance(2, healthy=False)]))
+        self.assertEqual([self.aggregator.is_healthy(name) for name in "stu"], [True, False, False])
+
     def test_the_state_carries_the_time_of_the_collection(self):
         self.start()
         self.hear(at=77.0)

@@ -49,6 +49,29 @@ class Later(Resource):
         return NOT_DONE_YET
 
 
+class StoppingTests(SynchronousTestCase):
+    def test_whatWaitsIsNotWaitedForLongWhenTheRouterStops(self):
+        """As requests for services are not; who gets an answer already goes on."""
+        waiting, answering = Later(), Later()
+        root = Resource()
+        root.putChild(b"waiting", waiting)
+        root.putChild(b"answering", answering)
+        world = World(api=root, limits=Limits(drain_waiting_secs=5))
+        first, second = world.client(), world.client()
+        first.deliver(own(b"/waiting"))
+        second.deliver(own(b"/answering"))
+        answering.request.write(b"so ")
+        world.factory.drain(30)
+        world.wait(4)
+        self.assertEqual(first.take(), b"")
+        world.wait(2)
+        status, headers, _ = parse(first.take())
+        self.assertEqual((status, values(headers, b"connection")), (b"HTTP/1.1 503 Service Unavailable", [b"close"]))
+        self.failureResultOf(waiting.finished)
+        self.assertNoResult(answering.finished)
+        self.assertIsNone(second.end)
+
+
 class ApiTests(SynchronousTestCase):
     def test_answer(self):
         """A request for Waiter's own host is answered by its resources."""

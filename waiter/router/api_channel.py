@@ -16,6 +16,7 @@ from waiter.admin.negotiation import internal_error
 from waiter.admin.noted import noted
 from waiter.catalog.admission import check_api_request
 from waiter.errors import BadRequest, BodyTooLarge, RequestTimeout, WaiterError
+from waiter.reservation.refusals import shutting_down
 from waiter.router.answers import connection_line
 from waiter.router.fields import HOP_BY_HOP, safe
 from waiter.router.interface import IResponder
@@ -177,7 +178,9 @@ class ApiChannel:
             self._web.connectionLost(_CLOSED if cleanly else _BROKEN)
 
     def router_stops(self, secs: float) -> None:
-        """Go on: nothing is waited for that may not come."""
+        """What has not begun to be answered may wait for what does not come any more, as a ping does for an instance."""
+        if self._begun and self._status is None and secs >= self._client.parts.limits.drain_waiting_secs:
+            self._fail(shutting_down(None))
 
     def client_full(self) -> None:
         """A producer is told by the transport itself."""

@@ -146,6 +146,7 @@ class PasswordTests(TestCase):
         with self.assertRaises(StoreUnusable) as raised:
             await store.get("yours")
         self.assertIn("changed by something", str(raised.exception))
+        self.assertEqual(list(await store.get_many(["mine", "yours"])), ["mine"])
         await self.closed(store)
 
     async def test_whenARecordIsDamaged_theOthersAreEncryptedAnew(self):

@@ -87,7 +87,13 @@ class EncryptedStore(Service):
         wanted = [key for key in keys if key != RECORD_KEY]
 
         def opened(records: dict[str, tuple[bytes, int]]) -> dict[str, tuple[bytes, int]]:
-            return {key: (self._unsealed(key, value), version) for key, (value, version) in records.items()}
+            found = {}
+            for key, (value, version) in records.items():
+                try:
+                    found[key] = self._unsealed(key, value), version
+                except StoreUnusable as error:
+                    self._log.error("{error}; it is left out", error=error)
+            return found
 
         return self._operate(None, lambda: self._inner.get_many(wanted).addCallback(opened))
 

@@ -37,6 +37,8 @@ class IStore(Interface):
     def get_many(keys: Iterable[str]) -> Deferred[dict[str, tuple[bytes, int]]]:
         """
         The values and versions of those keys that there are; faster than asking for each. For a few hundred at a time.
+
+        A single one that is damaged is logged and left out.
         """
 
     def put(key: str, value: bytes, expected_version: int | None = None) -> Deferred[int]:

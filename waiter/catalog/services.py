@@ -29,7 +29,7 @@ from waiter.support.topic import Topic
 #: Under which keys of the store the services are.
 KEY_PREFIX = "service/"
 
-_READ_AT_ONCE = 64
+_READ_AT_ONCE = 500
 _UNBOUNDED = Constraints(cmd_length=sys.maxsize, cpus=float("inf"), mem=float("inf"))
 _MOST_CHANGED = 200
 
@@ -250,10 +250,8 @@ class ServiceCatalog(TwistedService):
         keys = await self._store.keys(KEY_PREFIX)
         for first in range(0, len(keys), _READ_AT_ONCE):
             some = keys[first : first + _READ_AT_ONCE]
-            records = await gatherResults([self._store.get(key) for key in some], consumeErrors=True)
-            for key, record in zip(some, records, strict=True):
-                if record is not None:
-                    self._revive(key.removeprefix(KEY_PREFIX), record[0])
+            for key, (value, _) in (await self._store.get_many(some)).items():
+                self._revive(key.removeprefix(KEY_PREFIX), value)
 
     def _changed(self, key: str) -> None:
         stored_id = key.removeprefix(KEY_PREFIX)

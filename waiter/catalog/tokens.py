@@ -250,7 +250,8 @@ class TokenCatalog(Service):
             return read(name, value), version
         except ValueError as error:
             raise ServiceUnavailable(
-                f"The record of the token {name} cannot be read: {error}. It is damaged, or was written by a newer Waiter.",
+                f"The record of the token {name} cannot be read: {error}. It is damaged: put back a "
+                "copy of the store; or a newer Waiter has written it: start that one.",
                 details={"token": name},
             ) from error
 

@@ -81,7 +81,7 @@ class Writers:
 
 
 class CrashTestCase(TestCase):
-    timeout = 300
+    timeout = 600
 
     async def check(self, store, reached):
         """

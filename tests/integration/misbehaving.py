@@ -2,6 +2,7 @@
 A server that does wrong what it is told to do wrong; quick to start.
 
 python3 misbehaving.py answer STATUS [FILE]    answers with STATUS, and with 200 once FILE exists
+python3 misbehaving.py abrupt                  ends connections so that the kernel does not keep the port for a minute
 python3 misbehaving.py smtp|silent|closing     what it says to whoever connects
 python3 misbehaving.py listen ADDRESS PORT     serves there instead
 python3 misbehaving.py crash                   serves; GET /exit ends it with code 3, GET /segv by a signal
@@ -10,6 +11,7 @@ python3 misbehaving.py crash                   serves; GET /exit ends it with co
 import os
 import signal
 import socket
+import struct
 import sys
 from pathlib import Path
 
@@ -51,6 +53,15 @@ def main(mode, *arguments):
             answer(connection, 200 if healthy else status, b"fine" if healthy else b"<h1>This is not it</h1>")
 
         serve(listener(), respond)
+    elif mode == "abrupt":
+
+        def reset(connection, _):
+            answer(connection, 200, b"fine")
+            # When the other side has ended it: what was sent is not to be lost.
+            connection.recv(65536)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        serve(listener(), reset)
     elif mode == "smtp":
         serve(listener(), lambda connection, _: connection.sendall(b"220 mail.example ESMTP\r\n"))
     elif mode == "silent":

@@ -19,7 +19,7 @@ from tests.integration.harness import HTTP_SERVER, RunningWaiter, free_port, ser
 
 MISBEHAVING = f"exec python3 -SE {Path(__file__).parent.absolute()}/misbehaving.py"
 # Long enough for a server to start on a busy machine.
-GRACE_SECS = 10
+GRACE_SECS = 6
 
 
 def has_ipv6():
@@ -293,7 +293,7 @@ class RecoveryTests(FailureCase):
                 "WAITER_SCHEDULER_PORT_REST_SECS": "0",
             }
         )
-        one, two, three = (self.headers(HTTP_SERVER, name=name) for name in ("one", "two", "three"))
+        one, two, three = (self.headers(f"{MISBEHAVING} abrupt", name=name) for name in ("one", "two", "three"))
         for headers in (one, two):
             self.assertEqual((await self.waiter.request(headers=headers)).code, 200)
         refused = await self.waiter.request(headers={**three, "x-waiter-queue-timeout": ["1500"]})

@@ -170,7 +170,7 @@ class InstancesTests(SecureTests):
     async def test_whatIsNotProved(self):
         """An instance that is not believed does not become healthy, and the answer says that TLS is the reason."""
         waiter = await self.waiter(ca_file=self.authority_file)
-        headers = self.service(self.authority.issue("api.example"), grace_period_secs=10)
+        headers = self.service(self.authority.issue("api.example"), grace_period_secs=6)
         answer = await waiter.request("/host", headers=headers)
         self.assertEqual(answer.code, 503)
         self.assertIn("Unable to complete TLS handshake with backend", answer.body.decode())

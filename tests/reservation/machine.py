@@ -73,7 +73,7 @@ SLOT_OUTCOMES = [
     Outcome.CLIENT_ERROR,
     Outcome.GENERIC_ERROR,
 ]
-CROWD = st.lists(one_of_each(ACTIONS, INDEX), min_size=2, max_size=MOST_WAITERS)
+CROWD = st.lists(one_of_each([0, 0, 1], ACTIONS, INDEX), min_size=2, max_size=MOST_WAITERS)
 LOCK_OUTCOMES = [Outcome.NOT_KILLED, Outcome.KILLED, Outcome.GENERIC_ERROR, Outcome.NOT_KILLED]
 YES_OR_NO = [False, True]
 
@@ -225,8 +225,8 @@ class ReserverMachine(RuleBasedStateMachine):
     @rule(crowd=CROWD)
     def arrive_together(self, crowd: list[tuple[Any, ...]]) -> None:
         """Requests come faster than slots."""
-        for action, index in crowd:
-            self.reserve(0, 500.0, action, index, kept=False)
+        for priority, action, index in crowd:
+            self.reserve(priority, 500.0, action, index, kept=False)
 
     @rule(crowd=CROWD, conditions=CONDITIONS)
     def start_cold(self, crowd: list[tuple[Any, ...]], conditions: Any) -> None:

@@ -309,6 +309,7 @@ def assemble(
             tokens=catalog.tokens,
             token_editor=TokenEditor(catalog.tokens, make_token_rules(settings, catalog.rules, hosts), wall),
             service_id_of=resolver.service_id_of,
+            fallback_of=resolver.fallback_of,
             health_requests=HealthRequests(
                 reactor,
                 trust,

@@ -158,3 +158,16 @@ class ReferenceTests(SynchronousTestCase):
             self.assertEqual(shown["references"], [{}, *({"token": {"sources": group}} for group in sources)])
         self.assertNotIn("references", api.json(self, f"/apps/{A.id}"))
         self.assertEqual(api.json(self, "/apps?token=three"), [])
+
+    def test_aServiceSaysWhereItsRequestsGoWhileItStarts(self):
+        api = Api(fallback_of=lambda token: {"two": "waiter-service-b"}.get(token.name))
+        api.run(running(A))
+        for name in ("one", "two"):
+            token = self.successResultOf(api.tokens.write(name, lambda _, name=name: make_token(name)))
+            api.references.note(A.id, (SourceToken(name, token.etag),))
+        (listed,) = api.json(self, "/apps?include=token-fallback")
+        for shown in (listed, api.json(self, f"/apps/{A.id}?include=token-fallback")):
+            self.assertEqual(shown["token-fallback"], {"service-id": "waiter-service-b"})
+        self.assertNotIn("token-fallback", api.json(self, f"/apps/{A.id}"))
+        api.run(running(A, "1"))
+        self.assertNotIn("token-fallback", api.json(self, f"/apps/{A.id}?include=token-fallback"))

@@ -329,6 +329,19 @@ class FallbackTests(TokenTestCase):
         self.edit("3")
         self.assertEqual(self.served(), "1")
 
+    def test_whereRequestsGoMeanwhileIsKnown(self):
+        def fallback():
+            return self.resolver.fallback_of(self.tokens["demo"])
+
+        self.assertIsNone(fallback())
+        self.edit()
+        self.assertEqual((fallback(), self.started), (self.first, []))
+        self.now += 300
+        self.assertIsNone(fallback())
+        self.now -= 300
+        self.healthy.add(self.resolved(named("demo", fallback_period_secs="0")).service.id)
+        self.assertIsNone(fallback())
+
     def test_whoAsksForTheNewestGetsIt(self):
         self.edit()
         newest = self.successResultOf(self.resolver.resolve_newest(HOST, named("demo", fallback_period_secs="99")))

@@ -190,6 +190,7 @@ class Parts:
     @ivar is_draining: whether load balancers should send nothing more here.
     @ivar may_manage: whether a principal may see the logs of a service and delete it.
     @ivar service_id_of: the service that a token alone stands for; C{None} if it needs more for that.
+    @ivar fallback_of: the service that requests by a token alone go to as long as its own one is not healthy.
     @ivar components: further parts that C{/state/<name>} shows, each by a function that gives a JSON-able value.
     @ivar support_info: links for people who need help: C{{"label", "link": {"type": "url", "value"}}} each.
     """
@@ -217,6 +218,7 @@ class Parts:
     is_draining: Callable[[], bool] = _never
     may_manage: Callable[[str, str], bool] = _always
     service_id_of: Callable[[Token], str | None] = _unknown
+    fallback_of: Callable[[Token], str | None] = _unknown
     components: Mapping[str, Callable[[], object]] = attrs.field(factory=dict)
     support_info: tuple[Mapping[str, Any], ...] = ()
 

@@ -20,6 +20,7 @@ from waiter.errors import Forbidden, ServiceNotFound
 from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState, ServiceState
 from waiter.model.source import References
+from waiter.model.token import Token
 
 _NO_LOAD = ServiceLoad()
 _DELETE_STATUS = {"deleted": 200, "no-such-service-exists": 404}
@@ -54,6 +55,7 @@ class _Services:
         given = arguments(request)
         wanted = service_filter(given, self._parts.references.get)
         references = includes(given, "references")
+        fallback = includes(given, "token-fallback")
         effective = is_true(given, "effective-parameters") or includes(given, "effective-parameters")
         healthy = includes(given, "healthy-instances")
         # Without naming a user one sees what one may manage.
@@ -68,6 +70,8 @@ class _Services:
                     entry = listing_entry(
                         self._facts(state), effective=effective, healthy_instances=healthy, references=references
                     )
+                    if fallback:
+                        entry |= self._fallback(state)
                     yield json_bytes(entry, indent=indent)
                 else:
                     yield b""
@@ -95,6 +99,8 @@ class _Services:
         override = self._parts.overrides.get(service_id)
         if override is not None:
             body["service-description-overrides"] = override_view(override)
+        if includes(given, "token-fallback"):
+            body |= self._fallback(state)
         if includes(given, "metrics"):
             body["metrics"] = self._metrics(service_id)
         return json_answer(body)
@@ -148,16 +154,24 @@ class _Services:
             scaling_state=parts.autoscaler.scaling_state(service_id),
             queued_reason=(None if reserver is None else reserver.queued_reason) or state.queued_reason,
             references=references,
-            current_for=tuple(self._current_for(references)),
+            current_for=tuple(token.name for token in self._current_for(references)),
             suspended=parts.suspensions.get(service_id),
         )
 
-    def _current_for(self, references: References) -> Iterator[str]:
+    def _current_for(self, references: References) -> Iterator[Token]:
         for group in references.sources:
             if len(group) == 1:
                 token = self._parts.tokens.get(group[0].token)
                 if token is not None and token.etag == group[0].version:
-                    yield token.name
+                    yield token
+
+    def _fallback(self, state: ServiceState) -> dict[str, Any]:
+        """Where requests for a service go while it is not healthy, if that is elsewhere."""
+        if state.healthy:
+            return {}
+        tokens = self._current_for(self._parts.references.get(state.service.id))
+        service_id = next(filter(None, map(self._parts.fallback_of, tokens)), None)
+        return {} if service_id is None else {"token-fallback": {"service-id": service_id}}
 
     def _metrics(self, service_id: str) -> dict[str, Any]:
         """The numbers of one service by router, and of all routers together: as yet there is one."""

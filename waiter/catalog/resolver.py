@@ -187,6 +187,19 @@ class Resolver:
         except WaiterError:
             return None
 
+    def fallback_of(self, token: Token) -> str | None:
+        """The service that requests by a token alone go to as long as its own one is not healthy; C{None} if none does."""
+        asked = headers.understand(())
+        try:
+            data = token_data((token,), self._services.rules)
+            newest = self._service(data, asked, 1).id
+        except WaiterError:
+            return None
+        if self._succession.healthy(newest) or self._wall() >= token.updated_at + _fallback_secs(data, asked):
+            return None
+        before = (descriptor.service.id for descriptor in self._before(newest, (token,), asked))
+        return next(filter(self._succession.healthy, before), None)
+
     def forget(self, service_ids: Collection[str]) -> None:
         """These services are not known any more, or not as they were: find out anew what requests for them are for."""
         self._age += 1

@@ -118,6 +118,19 @@ _COMMON: dict[str, Any] = {
         "description": "The tokens by which it was asked for, and their versions: a list for each way to ask.",
         "items": {"type": "array", "items": _object("A version of a token.", token=_TEXT, version=_TEXT)},
     },
+    "current_for_tokens": {
+        "type": "array",
+        "description": "The tokens that stand for it now.",
+        "items": _TEXT,
+    },
+    "references": {
+        "type": "array",
+        "description": "With include=references: how it was asked for; an empty object stands for headers alone.",
+        "items": {"type": "object"},
+    },
+    "token_fallback": _object(
+        "With include=token-fallback: where requests by its token go while it starts.", service_id=_TEXT
+    ),
     "scaling_state": {"type": "string", "enum": ["stable", "scale-up", "scale-down"]},
     "deployment_error_message": _TEXT,
     "instability_issue": _TEXT,
@@ -186,6 +199,12 @@ _BY_HAND: dict[str, Any] = {
         metrics={"type": "object", "description": "With include=metrics."},
         cpu_share={"type": "object", "description": "How an instance gets its share of the processors."},
         service_description_overrides=ref("OverrideState"),
+        service_suspended_state=_object(
+            "Whether its requests are refused, if anybody ever said so.",
+            suspended=_TRUTH,
+            last_updated_by=_TEXT,
+            time=_TIME,
+        ),
         **_COMMON,
     ),
     "OverrideState": _object(

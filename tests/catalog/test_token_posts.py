@@ -3,7 +3,7 @@
 import contextlib
 import json
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -117,5 +117,6 @@ class MillisecondsTests(SynchronousTestCase):
             self.assertRaises(BadRequest, milliseconds_of, moment)
 
     @given(st.integers(0, 253402300799999))
+    @example(70368744177661)
     def test_aWrittenMomentIsReadAsItWas(self, milliseconds):
         self.assertEqual(milliseconds_of(iso_of(milliseconds)), milliseconds)

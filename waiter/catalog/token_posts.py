@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -19,6 +19,7 @@ LONGEST_NAME = 255
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9\-_$.]+")
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9\-_$.]")
 _LATEST_MS = 253402300799999
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @attrs.frozen(kw_only=True)
@@ -137,7 +138,7 @@ def milliseconds_of(moment: Any) -> int:
     if isinstance(moment, str):
         try:
             parsed = datetime.fromisoformat(moment)
-            moment = int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000 + 1e-4)
+            moment = ((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
         except (ValueError, OverflowError):
             moment = None
     if isinstance(moment, bool) or not isinstance(moment, int) or not 0 <= moment <= _LATEST_MS:

@@ -1,8 +1,8 @@
 """Requests that get no instance, or have to wait for one."""
 
+import gc
 import json
 import re
-import gc
 import sys
 from functools import partial
 

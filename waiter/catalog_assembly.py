@@ -28,7 +28,7 @@ from waiter.errors import WaiterError
 from waiter.model.description import ServiceDescription
 from waiter.model.load import ServiceLoad
 from waiter.model.staleness import Staleness, only_token, staleness
-from waiter.model.token import USER_METADATA
+from waiter.model.token import USER_METADATA, Token
 from waiter.model.token_metadata import metadata_complaints
 from waiter.settings import Settings, meaning
 from waiter.support.users import find_user, own_user
@@ -110,7 +110,11 @@ class Catalog:
 
     def staleness(self, service_id: str) -> Staleness | None:
         """Whether the tokens that a service comes from have become others."""
-        return staleness(self.references.get(service_id), self.tokens.find)
+        return staleness(self.references.get(service_id), self.tokens.find, self._metadata)
+
+    def _metadata(self, token: Token) -> Mapping[str, Any]:
+        """What a token says, over what its profile says."""
+        return {**self.rules.profile(token.data.get("profile")).metadata, **token.data}
 
     def token_of(self, service_id: str) -> str | None:
         """The one token that a service comes from; C{None} if there are none or several."""

@@ -55,6 +55,11 @@ class StalenessTests(SynchronousTestCase):
         self.assertEqual(self.look(of((old,))).keep_secs, 70.0)
         self.assertEqual(self.look(of((old,), (self.first,))).keep_secs, 1200.0)
 
+    def test_moreThanTheTokenMaySayIt(self):
+        references = of((self.first,))
+        found = staleness(references, self.tokens.get, lambda token: {"stale-timeout-mins": 0, **token.data})
+        self.assertEqual(found.keep_secs, 300.0)
+
     def test_aDeletedTokenStandsForNothing(self):
         self.tokens["one"] = make_token("one", deleted=True, updated_at=40.0, previous=self.one)
         self.assertEqual(self.look(of((self.third,))).since, 40.0)

@@ -1,6 +1,7 @@
 """Whether the tokens that a service comes from have become others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 
@@ -24,12 +25,21 @@ class Staleness:
     keep_secs: float
 
 
-def staleness(references: References, find: Callable[[str], Token | None]) -> Staleness | None:
+def _own(token: Token) -> Mapping[str, Any]:
+    return token.data
+
+
+def staleness(
+    references: References,
+    find: Callable[[str], Token | None],
+    metadata: Callable[[Token], Mapping[str, Any]] = _own,
+) -> Staleness | None:
     """
     Whether a service is stale: all tokens of each of its groups are others now. A service that was also asked for without
     any token never is, nor is one of which no token is known.
 
     @param find: a token as it is now, even if it is deleted.
+    @param metadata: what holds for a token itself.
     """
     if references.direct or not references.sources:
         return None
@@ -41,7 +51,7 @@ def staleness(references: References, find: Callable[[str], Token | None]) -> St
             return None
         replaced = [_replaced_at(source, token) for source, token in zip(group, tokens, strict=True)]
         times.append(None if None in replaced else max(filter(None, replaced), default=None))
-        keep_secs = max(keep_secs, *map(_keep_secs, tokens))
+        keep_secs = max(keep_secs, *(_keep_secs({} if token is None else metadata(token)) for token in tokens))
     since = None if None in times else max(filter(None, times), default=None)
     return Staleness(since=since, keep_secs=keep_secs)
 
@@ -71,7 +81,6 @@ def _replaced_at(source: SourceToken, token: Token | None) -> float | None:
     return after.updated_at
 
 
-def _keep_secs(token: Token | None) -> float:
-    data = {} if token is None else token.data
+def _keep_secs(data: Mapping[str, Any]) -> float:
     fallback_secs = data.get("fallback-period-secs", DEFAULT_FALLBACK_SECS)
     return float(fallback_secs + data.get("stale-timeout-mins", DEFAULT_STALE_TIMEOUT_MINS) * 60)

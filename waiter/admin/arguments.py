@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from twisted.web.server import Request
 
 from waiter.errors import BadRequest
+from waiter.model.checks import shown
 
 Arguments = Mapping[str, Sequence[str]]
 
 # Thirty years in milliseconds.
 _MAX_DIGITS = 12
+_NUMBER_DIGITS = 9
 
 
 def arguments(request: Request) -> dict[str, list[str]]:
@@ -48,6 +50,21 @@ def milliseconds(given: Arguments, name: str) -> float:
     if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
         raise BadRequest(f"{name} must be an integer", details={name: value})
     return int(value) / 1000
+
+
+def whole_number(given: Arguments, name: str, otherwise: int) -> int:
+    """
+    A number that may be given.
+
+    @param otherwise: what it is if it is not given.
+    @raise BadRequest: it is not a whole number, or too large.
+    """
+    value = first(given, name)
+    if value is None:
+        return otherwise
+    if not (value.isascii() and value.isdigit() and len(value) <= _NUMBER_DIGITS):
+        raise BadRequest(f"{name} query parameter must be an integer", details={name: shown(value)})
+    return int(value)
 
 
 def _text(value: bytes) -> str:

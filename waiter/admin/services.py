@@ -11,6 +11,7 @@ from waiter.admin.control import control_routes
 from waiter.admin.encoding import json_bytes
 from waiter.admin.endpoint import Answer, Routes, gathered, json_answer, media_of
 from waiter.admin.filters import service_filter
+from waiter.admin.instance_watch import InstanceListing
 from waiter.admin.logs import Logs
 from waiter.admin.negotiation import CONTENT_TYPES
 from waiter.admin.overrides import override_routes, override_view
@@ -32,6 +33,7 @@ def service_routes(parts: Parts) -> Routes:
     logs = Logs(parts)
     routes = Routes(parts)
     routes.add("/apps", area.list)
+    routes.add("/apps/instances", InstanceListing(parts).watch)
     routes.add("/apps/<service_id>", area.show)
     routes.add("/apps/<service_id>", area.delete, methods=("DELETE",))
     override_routes(parts, routes)

@@ -6,21 +6,20 @@ from itertools import islice
 
 from twisted.web.server import Request
 
-from waiter.admin.arguments import Arguments, arguments, first, includes, is_true
+from waiter.admin.arguments import Arguments, arguments, first, includes, is_true, whole_number
 from waiter.admin.encoding import json_bytes
 from waiter.admin.endpoint import Answer, Result, gathered, json_answer
 from waiter.admin.negotiation import CONTENT_TYPES
 from waiter.admin.parts import Parts
 from waiter.admin.token_filter import token_filter
 from waiter.admin.token_views import owner_key, token_entry, version_entry
-from waiter.admin.token_watch import TokenWatch, Watched
+from waiter.admin.token_watch import WatchedTokens
+from waiter.admin.watch import Watch, watch_end
 from waiter.errors import BadRequest, NotFound
 from waiter.model.checks import shown
 from waiter.model.token import Token
 
-_IDLE_MS = 20000
 _HISTORY_LENGTH = 10
-_DIGITS = 9
 # No such text is a pattern for others than itself.
 _PLAIN = re.compile(r"[A-Za-z0-9_@/-]+")
 
@@ -41,13 +40,8 @@ class TokenListing:
         may_manage = self._parts.token_editor.rules.entitlements.may_manage
         wants = token_filter(given, may_manage)
         if is_true(given, "watch"):
-            watched = Watched(
-                wants=wants,
-                entry=lambda token: self._entry(token, given),
-                idle_secs=_whole_number(given, "streaming-timeout", _IDLE_MS) / 1000,
-                stopping=self._parts.is_draining,
-            )
-            return TokenWatch(self._parts.clock, self._parts.tokens, watched)
+            watched = WatchedTokens(self._parts.tokens, wants=wants, entry=lambda token: self._entry(token, given))
+            return Watch(self._parts.clock, watched, watch_end(given, self._parts.is_draining))
 
         def entries() -> Iterator[bytes]:
             for token in self._chosen(given):
@@ -80,7 +74,7 @@ class TokenListing:
         name = first(given, "token")
         if not name:
             raise BadRequest("Must provide the token")
-        length = _whole_number(given, "length", _HISTORY_LENGTH)
+        length = whole_number(given, "length", _HISTORY_LENGTH)
         token = self._parts.tokens.get(name)
         if token is None:
             raise NotFound(f"Token not found: {shown(name)}", details={"token": shown(name)})
@@ -99,12 +93,3 @@ class TokenListing:
         if includes(given, "service-id"):
             entry["service-id"] = None if token.deleted else self._parts.service_id_of(token)
         return entry
-
-
-def _whole_number(given: Arguments, name: str, otherwise: int) -> int:
-    value = first(given, name)
-    if value is None:
-        return otherwise
-    if not (value.isascii() and value.isdigit() and len(value) <= _DIGITS):
-        raise BadRequest(f"{name} query parameter must be an integer", details={name: shown(value)})
-    return int(value)

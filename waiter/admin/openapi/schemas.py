@@ -213,6 +213,17 @@ _BY_HAND: dict[str, Any] = {
         last_updated_by=_TEXT_OR_NULL,
         time=_TIME,
     ),
+    "InstanceEvents": _object(
+        "A line of a watch: all healthy instances (initial), or what has changed (events).",
+        ("id", "type", "object"),
+        id=_TEXT,
+        type={"type": "string", "enum": ["initial", "events"]},
+        object=_object(
+            "What there is now.",
+            ("healthy-instances",),
+            healthy_instances=_object("New or changed, and healthy no more.", updated=_INSTANCES, removed=_INSTANCES),
+        ),
+    ),
     "Done": _object("That it was done.", ("success",), success=_TRUTH, service_id=_TEXT, action=_TEXT),
     "Deleted": _object(
         "What came of it.",

@@ -29,6 +29,26 @@ SERVICES = (
         errors={400: "A pattern is too complicated."},
     ),
     Operation(
+        path="/apps/instances",
+        tag="services",
+        summary="Watch the healthy instances",
+        description="Services are chosen as in `/apps`. The answer goes on, a JSON object on a line each: first all healthy "
+        "instances, then those that are new or have changed, and those that are healthy no more.",
+        parameters=(
+            Parameter(name="watch", description="Has to be true.", schema=TRUTH, required=True),
+            Parameter(name="service-id", description="Of which service.", repeated=True),
+            Parameter(name="run-as-user", description="Of whose services.", repeated=True),
+            Parameter(name="star-mode", description="Anything but all: `*` is meant literally."),
+            Parameter(
+                name="streaming-timeout",
+                description="Milliseconds without any change after which it ends; 20000 if not given.",
+                schema=INTEGER,
+            ),
+        ),
+        replies=(json_reply("A line of it.", "InstanceEvents"),),
+        errors={400: "A parameter is not one of those that can be."},
+    ),
+    Operation(
         path="/apps/{service-id}",
         tag="services",
         summary="Show a service and its instances",

@@ -308,6 +308,15 @@ class FallbackTests(TokenTestCase):
         self.assertEqual(self.served(), "2")
         self.assertEqual(self.resolver.state()["choices"], 0)
 
+    def test_meanwhileManyKindsOfRequestsTakeNoMoreRoomThanOtherwise(self):
+        self.resolver = self.made(cache_size=4)
+        self.edit()
+        for number in range(20):
+            self.served(queue_timeout=str(1000 + number))
+        self.assertLessEqual(len(self.resolver._by_token["demo"]), 4)
+        self.edit("3")
+        self.assertEqual((self.served(fallback_period_secs="0"), self.resolver.state()["choices"]), ("3", 0))
+
     def test_theTokenAndAboveItAHeaderSayHowLong(self):
         self.edit(fallback_period_secs=10)
         self.now += 10

@@ -275,6 +275,7 @@ class Resolver:
             choice = Choice(newest=descriptor, others=others, until=until)
             if len(self._choices) >= self._half:
                 self._choices.clear()
+                self._tidy_index()
             if _size(key) <= _MOST_CACHED_BYTES:
                 self._choices[key] = choice
                 self._index(key, descriptor)
@@ -372,7 +373,7 @@ class Resolver:
 
     def _tidy_index(self) -> None:
         """Forget what is not remembered any more. As this is done once in a while, it costs little for each request."""
-        remembered = self._old.keys() | self._choices.keys()
+        remembered = self._young.keys() | self._old.keys() | self._choices.keys()
         kept = {name: keys & remembered for name, keys in self._by_token.items()}
         self._by_token = {name: keys for name, keys in kept.items() if keys}
 

@@ -7,6 +7,7 @@ from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.admin.support import Api
+from waiter.admin.token_watch import WatchedTokens
 from waiter.catalog.interface import StoreUnusable
 
 SERVICE = {"cmd": "./run", "cpus": 1, "mem": 128, "version": "1", "run-as-user": "alice"}
@@ -273,6 +274,20 @@ class WatchTests(TokenTestCase):
         self.assertEqual([change["type"] for change in changes], ["UPDATE", "DELETE"])
         self.assertEqual(changes[0]["object"]["maintenance"], True)
         self.assertEqual(changes[1]["object"], {"owner": "alice", "token": "a-token"})
+
+    def test_whatThereIsAtFirstIsMadeReadyOneAtATime(self):
+        for name in ("a-token", "b-token"):
+            self.made(name)
+        ready = []
+        watched = WatchedTokens(
+            self.api.parts.tokens, wants=lambda _: True, entry=lambda token: ready.append(token.name) or {}
+        )
+        steps = watched.find()
+        for names in (["a-token"], ["a-token", "b-token"]):
+            next(steps)
+            self.assertEqual(ready, names)
+        watched.initial()
+        self.assertEqual(ready, ["a-token", "b-token"])
 
     def test_onlyWhatIsWantedIsTold_andWhenItIsNoMore(self):
         self.watch("&maintenance=true&include=metadata")

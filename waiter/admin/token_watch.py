@@ -21,7 +21,7 @@ class WatchedTokens:
         self._tokens = tokens
         self._wants = wants
         self._entry = entry
-        self._found: list[Token] = []
+        self._found: dict[str, dict[str, Any]] = {}
         # What the client has been told of.
         self._told: set[str] = set()
         self._changed: dict[str, None] = {}
@@ -44,14 +44,14 @@ class WatchedTokens:
         for token in self._tokens.all():
             # It may have changed since the list was begun: then it is among those that have changed, too.
             if self._wants(token):
-                self._found.append(token)
+                self._found[token.name] = self._entry(token)
             yield
 
     def initial(self) -> Message:
         """Those that were found."""
-        found, self._found = self._found, []
-        self._told = {token.name for token in found}
-        return _message("INITIAL", [self._entry(token) for token in found])
+        found, self._found = self._found, {}
+        self._told = set(found)
+        return _message("INITIAL", list(found.values()))
 
     def events(self) -> Message | None:
         """

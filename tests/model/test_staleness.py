@@ -55,6 +55,12 @@ class StalenessTests(SynchronousTestCase):
         self.assertEqual(self.look(of((old,))).keep_secs, 70.0)
         self.assertEqual(self.look(of((old,), (self.first,))).keep_secs, 1200.0)
 
+    def test_whatIsNoTimeIsAsIfItWereNotSaid(self):
+        self.tokens["two"], (old, _) = versions(
+            "two", 5.0, 6.0, **{"fallback-period-secs": "soon", "stale-timeout-mins": None}
+        )
+        self.assertEqual(self.look(of((old,))).keep_secs, 1200.0)
+
     def test_moreThanTheTokenMaySayIt(self):
         references = of((self.first,))
         found = staleness(references, self.tokens.get, lambda token: {"stale-timeout-mins": 0, **token.data})

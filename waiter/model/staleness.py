@@ -82,5 +82,10 @@ def _replaced_at(source: SourceToken, token: Token | None) -> float | None:
 
 
 def _keep_secs(data: Mapping[str, Any]) -> float:
-    fallback_secs = data.get("fallback-period-secs", DEFAULT_FALLBACK_SECS)
-    return float(fallback_secs + data.get("stale-timeout-mins", DEFAULT_STALE_TIMEOUT_MINS) * 60)
+    fallback_secs = _number(data.get("fallback-period-secs"), DEFAULT_FALLBACK_SECS)
+    return float(fallback_secs + _number(data.get("stale-timeout-mins"), DEFAULT_STALE_TIMEOUT_MINS) * 60)
+
+
+def _number(given: Any, otherwise: int) -> int:
+    # A token that an administrator has written as a deleted one may say anything.
+    return given if isinstance(given, int) and not isinstance(given, bool) else otherwise

@@ -40,6 +40,7 @@ PURE = (
     "reservation.selection",
     "autoscaler.scaling",
     "scheduler.answer",
+    "scheduler.probing",
     "admin.log_frames",
     "admin.openapi",
     "router.answers",

@@ -219,7 +219,8 @@ def assemble(
         describe=services.get,
         wall=wall,
         interval_secs=settings.discovery.scheduler_interval_secs,
-        being_killed=reservers.is_being_killed,
+        being_killed=aggregator.is_being_killed,
+        is_waited_for=reservers.is_waited_for,
     )
     router_collector = RouterCollector(
         reactor, routers, aggregator.router_news, interval_secs=settings.discovery.router_interval_ms / 1000
@@ -230,6 +231,7 @@ def assemble(
         scheduler,
         reservers,
         killed=aggregator.killed,
+        stopping=aggregator.stopping,
         quanta_cpus=settings.autoscaler.quanta_cpus,
         quanta_mem=settings.autoscaler.quanta_mem,
         inter_kill_wait_secs=settings.autoscaler.inter_kill_wait_ms / 1000,
@@ -259,6 +261,7 @@ def assemble(
     aggregator.states.subscribe(evictor.update)
     reservers.demands.subscribe(autoscaler.demand)
     reservers.demands.subscribe(evictor.demand)
+    reservers.demands.subscribe(service_collector.demand)
     reservers.idles.subscribe(evictor.became_idle)
 
     succession = Succession(

@@ -85,10 +85,15 @@ class Aggregator:
 
     state: RoutingState = attrs.field(factory=lambda: RoutingState(routers={"router-1": "http://localhost:9091"}))
     states: Topic = attrs.field(factory=Topic)
+    being_killed: list = attrs.field(factory=list)
     killed_ones: list = attrs.field(factory=list)
 
     def view(self):
         return maintainer_view(self.state, "router-1")
+
+    def stopping(self, instance):
+        self.being_killed.append(instance.id)
+        return lambda: self.being_killed.remove(instance.id)
 
     def killed(self, instance):
         self.killed_ones.append(instance.id)

@@ -79,7 +79,9 @@ class SignalTests(SynchronousTestCase):
         for query, kind in (("", "soft-kill"), ("?force=True", "force-kill"), ("?force=False", "soft-kill")):
             asked = self.begin(f"1/kill{query}")
             self.assertNoResult(asked)
+            self.assertEqual(self.api.aggregator.being_killed, [f"{A.id}.1"])
             self.fire()
+            self.assertEqual(self.api.aggregator.being_killed, [])
             answer = self.api.read(self, asked)
             self.assertEqual(answer.code, 200)
             self.assertEqual(

@@ -271,6 +271,17 @@ class ScaleDown(ExecutorCase):
         self.assertEqual([type(lease).__name__ for lease in self.occupy(2)], ["Lease", "Lease"])
         self.scheduler.unkillable.clear()
 
+    def test_what_is_being_killed_is_told(self):
+        """Whoever wants to know hears of each instance while it is being killed, however that goes."""
+        self.have(3)
+        self.scheduler.hold()
+        self.order(1)
+        self.assertEqual(sorted(self.world.stopping), sorted(name for _, name in self.scheduler.calls))
+        self.assertEqual(len(self.world.stopping), 2)
+        self.scheduler.unkillable.add(self.world.stopping[0])
+        self.scheduler.let_go()
+        self.assertEqual((self.world.stopping, len(self.world.killed)), ([], 1))
+
     def test_scheduler_raises(self):
         """A scheduler that breaks its word and fails leaves no lock behind."""
         self.have(2)

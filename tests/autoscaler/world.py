@@ -37,6 +37,7 @@ class World:
     @ivar start_secs: how long an instance takes to become healthy; C{None} for ever.
     @ivar kill_secs: how long an instance takes to end after it was told to; C{None} for no time at all.
     @ivar lag_secs: how old the routing state is when it arrives; C{None} if the test publishes it.
+    @ivar stopping: the ids of instances that are being killed.
     @ivar errors: what went against the rules, in words.
     """
 
@@ -61,10 +62,16 @@ class World:
         self.scheduler = MemoryScheduler(wall=wall) if kill_secs is None else SlowKiller(self.clock, kill_secs)
         self.reservers = ReserverManager(self.clock, wall=self.clock.seconds)
         self.killed = []
+        self.stopping = []
         self.errors = []
         self.loads = self.reservers.loads
         self.executor = ScalingExecutor(
-            self.clock, self.scheduler, self.reservers, killed=self._note_killed, **(executor or {})
+            self.clock,
+            self.scheduler,
+            self.reservers,
+            killed=self._note_killed,
+            stopping=self._note_stopping,
+            **(executor or {}),
         )
         self.autoscaler = Autoscaler(
             self.clock,
@@ -119,6 +126,10 @@ class World:
         held = self.scheduler._services.get(instance.service_id)
         if held is not None and instance.id in held.active:
             self.scheduler.change(instance, healthy=True)
+
+    def _note_stopping(self, instance):
+        self.stopping.append(instance.id)
+        return lambda: self.stopping.remove(instance.id)
 
     def _note_killed(self, instance):
         self.killed.append(instance.id)

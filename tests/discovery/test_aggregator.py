@@ -429,6 +429,20 @@ class KillTests(AggregatorCase):
         self.hear(collected(failed=[instance(1), instance(2), instance(3)]))
         self.assertEqual(ids(self.s.failed), ["s.2", "s.3"])
 
+    def test_it_is_known_what_is_being_killed_and_what_was(self):
+        self.start(collected(healthy=[instance(1), instance(2)]))
+        first, second = self.aggregator.stopping(instance(1)), self.aggregator.stopping(instance(1))
+        self.assertTrue(self.aggregator.is_being_killed("s.1"))
+        self.assertFalse(self.aggregator.is_being_killed("s.2"))
+        self.assertFalse(self.aggregator.is_being_killed("elsewhere.1"))
+        first()
+        self.assertTrue(self.aggregator.is_being_killed("s.1"))
+        self.aggregator.killed(instance(1))
+        second()
+        self.assertTrue(self.aggregator.is_being_killed("s.1"))
+        self.aggregator.stopping(instance(2))()
+        self.assertFalse(self.aggregator.is_being_killed("s.2"))
+
     def test_the_latest_twelve_are_shown_once_each(self):
         self.start(collected())
         for number in (*range(15), 5, 14):

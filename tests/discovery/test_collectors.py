@@ -63,6 +63,7 @@ class ServiceCollectorCase(SynchronousTestCase):
         self.probe = Probe()
         self.batches = []
         self.killing = set()
+        self.waited_for = set()
         self.collector = ServiceCollector(
             self.clock,
             self.scheduler,
@@ -71,6 +72,7 @@ class ServiceCollectorCase(SynchronousTestCase):
             describe=lambda name: Service(id=name, core={}, description=DESCRIPTION) if name != "unknown" else None,
             wall=lambda: EPOCH + self.clock.seconds(),
             being_killed=self.killing.__contains__,
+            is_waited_for=self.waited_for.__contains__,
         )
         self.addCleanup(self.stop)
 
@@ -354,6 +356,198 @@ class HealthTests(ServiceCollectorCase):
         self.collector.startService()
         self.successResultOf(self.collector.stopService())
         self.assertEqual(self.batches, [])
+
+
+class BetweenTheRoundsTests(ServiceCollectorCase):
+    """Instances that are starting, or waited for, are checked between the rounds."""
+
+    refused = HealthResult(healthy=False, error="connect-exception", message="refused")
+
+    def setUp(self):
+        super().setUp()
+        self.scheduler.put("s")
+        self.probe.otherwise = self.refused
+        self.collector.startService()
+        self.begun = EPOCH + self.clock.seconds()
+
+    def begin(self, **fields):
+        """An instance that has just been started, as the next round finds it."""
+        fields = {"started_at": EPOCH + self.clock.seconds(), **fields}
+        instance = self.scheduler.start("s", healthy=None, **fields)
+        self.collector.prompt()
+        return instance
+
+    def pass_from_now_on(self, *instances):
+        for instance in instances:
+            self.probe.results[instance.id] = HealthResult(healthy=True, status=200)
+
+    def healthy(self):
+        return [instance.id for instance in self.batches[-1].services["s"].healthy]
+
+    def run_for(self, secs, step=0.001):
+        for _ in range(round(secs / step)):
+            self.clock.advance(step)
+
+    def test_whenAStartingOneListensOneCheckMakesItUsableInTheSameTurn(self):
+        instance = self.begin()
+        self.run_for(0.5)
+        self.assertEqual(self.healthy(), [])
+        self.pass_from_now_on(instance)
+        before, rounds = len(self.probe.asked), len(self.batches)
+        self.run_for(0.05)
+        self.assertEqual(self.healthy(), [instance.id])
+        self.assertEqual((len(self.probe.asked) - before, len(self.batches) - rounds), (1, 1))
+        [shown] = self.batches[-1].services["s"].healthy
+        self.assertEqual((shown.health_check_status, shown.status), (200, "Healthy"))
+
+    def test_whenItIsHealthyOnlyTheRoundsCheckIt(self):
+        instance = self.begin()
+        self.pass_from_now_on(instance)
+        self.run_for(0.01)
+        self.probe.asked.clear()
+        self.run_for(20.1, step=0.01)
+        self.assertEqual(self.probe.asked, [instance.id] * 4)
+
+    def test_whatTheSchedulerCallsHealthyIsNotCheckedAnyMore(self):
+        instance = self.begin()
+        self.run_for(0.1)
+        self.scheduler.change(instance, healthy=True)
+        self.collector.prompt()
+        self.probe.asked.clear()
+        self.run_for(20, step=0.01)
+        self.assertEqual(self.probe.asked, [])
+
+    def test_whenItIsGoneItIsNotCheckedAnyMore(self):
+        instance = self.begin()
+        self.run_for(0.1)
+        self.scheduler.vanish(instance)
+        self.collector.prompt()
+        self.probe.asked.clear()
+        self.run_for(20, step=0.01)
+        self.assertEqual(self.probe.asked, [])
+
+    def test_whenItIsBeingKilledOnlyTheRoundsCheckIt(self):
+        instance = self.begin()
+        self.run_for(0.1)
+        self.killing.add(instance.id)
+        self.probe.asked.clear()
+        self.run_for(20, step=0.01)
+        self.assertLess(len(self.probe.asked), 6)
+
+    def test_whenItsTimeToStartIsOverOnlyTheRoundsCheckIt(self):
+        self.begin()
+        self.run_for(DESCRIPTION.grace_period_secs + 5, step=0.05)
+        self.probe.asked.clear()
+        self.run_for(50, step=0.05)
+        self.assertEqual(len(self.probe.asked), 10)
+
+    def test_whenSomebodyWaitsItIsCheckedHoweverOldItIs(self):
+        instance = self.begin(started_at=EPOCH - 10_000)
+        self.run_for(0.1)
+        self.assertEqual(len(self.probe.asked), 1)
+        self.waited_for.add("s")
+        self.collector.demand("s")
+        self.pass_from_now_on(instance)
+        self.run_for(0.01)
+        self.assertEqual(self.healthy(), [instance.id])
+
+    def test_whenItsAddressIsNotKnownOnlyTheRoundsCheckIt(self):
+        self.begin(host="0.0.0.0")
+        self.run_for(1)
+        self.assertEqual(len(self.probe.asked), 1)
+
+    def test_aCheckThatHangsHoldsUpNobodyElse(self):
+        hangs = self.scheduler.start("s", healthy=None, started_at=self.begun)
+        self.probe.results[hangs.id] = Deferred()
+        self.collector.prompt()
+        other = self.begin()
+        self.pass_from_now_on(other)
+        self.run_for(0.01)
+        self.assertEqual(self.healthy(), [other.id])
+
+    def test_whenItPassesDuringARoundItIsUsableAtOnceAndTheRoundKnows(self):
+        instance = self.begin()
+        self.run_for(0.5)
+        self.scheduler.hold()
+        self.collector.prompt()
+        self.pass_from_now_on(instance)
+        self.run_for(0.05)
+        self.assertEqual(self.healthy(), [instance.id])
+        self.probe.results[instance.id] = self.refused
+        self.probe.asked.clear()
+        self.scheduler.let_go()
+        self.assertEqual((self.healthy(), self.probe.asked), ([instance.id], []))
+        self.run_for(5.1, step=0.01)
+        self.assertEqual(self.healthy(), [])
+
+    def test_whatPassedBeforeARoundThatFailedIsNotHeldAgainstALaterOne(self):
+        instance = self.begin()
+        self.scheduler.hold()
+        self.collector.prompt()
+        self.pass_from_now_on(instance)
+        self.run_for(0.05)
+        self.probe.results[instance.id] = self.refused
+        self.scheduler.failure = SchedulerUnavailable("out of reach")
+        self.scheduler.let_go()
+        self.assertEqual(self.healthy(), [instance.id])
+        self.scheduler.failure = None
+        self.clock.advance(5)
+        self.assertEqual(self.healthy(), [])
+
+    def test_whenItPassedItsDisappearanceIsNoFailure(self):
+        instance = self.begin(started_at=None)
+        self.run_for(28, step=0.01)
+        self.pass_from_now_on(instance)
+        self.run_for(1.5, step=0.01)
+        self.assertEqual(self.healthy(), [instance.id])
+        self.scheduler.vanish(instance)
+        self.collector.prompt()
+        self.assertEqual(self.batches[-1].services["s"].failed, ())
+
+    def test_aWorkingOneThatFailsACheckIsWatchedUntilItWorksAgain(self):
+        instance = self.begin(started_at=EPOCH - 10_000)
+        self.waited_for.add("s")
+        self.pass_from_now_on(instance)
+        self.clock.advance(5)
+        del self.probe.results[instance.id]
+        self.clock.advance(5)
+        self.assertEqual(self.healthy(), [])
+        self.pass_from_now_on(instance)
+        self.run_for(0.01)
+        self.assertEqual(self.healthy(), [instance.id])
+
+    def test_whileTheSchedulerIsAwayAStartingOneIsFoundAllTheSame(self):
+        instance = self.begin()
+        self.run_for(0.1)
+        self.scheduler.failure = SchedulerUnavailable("out of reach")
+        self.run_for(10, step=0.01)
+        self.pass_from_now_on(instance)
+        self.run_for(1, step=0.01)
+        self.assertEqual(self.healthy(), [instance.id])
+
+    def test_whenItStopsNothingIsChecked(self):
+        self.begin()
+        self.successResultOf(self.collector.stopService())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_whenPassingOnTakesLongOthersHaveTheirTurnInBetween(self):
+        first, *others = (self.scheduler.start("s", healthy=None, started_at=self.begun) for _ in range(10))
+        self.collector.prompt()
+        self.run_for(0.5)
+        publish = self.batches.append
+
+        def slowly(batch):
+            publish(batch)
+            self.clock.rightNow += 0.1
+
+        self.collector._publish = slowly
+        self.pass_from_now_on(first, *others)
+        before = len(self.batches)
+        self.run_for(0.1)
+        self.assertEqual(len(self.batches) - before, 1)
+        self.run_for(0.5)
+        self.assertEqual(len(self.batches) - before, 2)
+        self.assertEqual(len(self.healthy()), 10)
 
 
 class RouterCollectorTests(SynchronousTestCase):

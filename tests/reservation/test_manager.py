@@ -48,20 +48,15 @@ class ReserverManagerTests(ManagerCase):
         self.assertEqual(self.manager.find("t").slots_assigned, 3)
         self.assertIsInstance(self.reserve(), Lease)
 
-    def test_what_is_being_killed(self) -> None:
-        """An instance is from its lock on, unless it is not killed after all."""
-        self.manager.update(routing(make_state(self.service, {"s.1": 1, "s.2": 1})))
-        lease = self.manager.find("s").reserve_for_kill()
-        other = ({"s.1", "s.2"} - {lease.instance.id}).pop()
-
-        def killed() -> list[bool]:
-            return [self.manager.is_being_killed(each) for each in (lease.instance.id, other, "s.3", "t.1")]
-
-        self.assertEqual(killed(), [True, False, False, False])
-        lease.release(Outcome.NOT_KILLED)
-        self.assertEqual(killed(), [False] * 4)
-        self.manager.find("s").lock_idle(lease.instance.id).release(Outcome.KILLED)
-        self.assertEqual(killed(), [True, False, False, False])
+    def test_who_is_waited_for(self) -> None:
+        """A service is as long as a request waits for one of its instances."""
+        self.assertFalse(self.manager.is_waited_for("s"))
+        waiting = self.reserve()
+        self.assertIsInstance(waiting, Deferred)
+        self.assertTrue(self.manager.is_waited_for("s"))
+        self.manager.update(routing(make_state(self.service, {"s.1": 1})))
+        self.successResultOf(waiting)
+        self.assertFalse(self.manager.is_waited_for("s"))
 
     def test_loads(self) -> None:
         """The load of each service that is known."""

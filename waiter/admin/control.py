@@ -1,5 +1,7 @@
 """What can be done to a service and to its instances by hand."""
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
@@ -101,9 +103,10 @@ class _Control:
         self._may_manage(request, service_id)
         instance = self._instance(service_id, instance_id)
         secs = _LONGEST_SECS if timeout is None else int(timeout) / 1000
-        sent = self._parts.scheduler.signal(service_id, instance_id, signal)
-        if signal is not Signal.EXPIRE:
-            sent.addCallback(self._killed, instance)
+        if signal is Signal.EXPIRE:
+            sent = self._parts.scheduler.signal(service_id, instance_id, signal)
+        else:
+            sent = self._kill(instance, signal)
         result = await _within(self._parts.clock, sent, secs)
         if result is None or (result.status == 200 and (result.killed or signal is Signal.EXPIRE)):
             message, success, status = f"{signal.value} successfully sent to {instance_id}", True, 200
@@ -111,6 +114,16 @@ class _Control:
             message, success, status = result.message, False, result.status
         response = {"message": message, "success": success}
         return json_answer({"signal-response": response, "service-id": service_id, "action": action}, status=status)
+
+    def _kill(self, instance: Instance, signal: Signal) -> Deferred[KillResult]:
+        over = self._parts.aggregator.stopping(instance)
+
+        def done(result: Any) -> Any:
+            over()
+            return result
+
+        sent = self._parts.scheduler.signal(instance.service_id, instance.id, signal)
+        return sent.addCallback(self._killed, instance).addBoth(done)
 
     def _killed(self, result: KillResult, instance: Instance) -> KillResult:
         if result.killed:

@@ -77,6 +77,9 @@ class ShownAggregator(Protocol):
     def view(self) -> dict[str, Any]:
         """The latest one, JSON-able."""
 
+    def stopping(self, instance: Instance) -> Callable[[], None]:
+        """The instance is about to be killed; what is returned is called when that is over."""
+
     def killed(self, instance: Instance) -> None:
         """The instance has been killed."""
 

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from waiter.autoscaler.creation import ServiceCreator
 from waiter.autoscaler.ledger import Ledger
-from waiter.autoscaler.stopping import InstanceStopper, Reserver, Reservers, always_approved, lock
+from waiter.autoscaler.stopping import InstanceStopper, Reserver, Reservers, always_approved, lock, nobody_told
 from waiter.errors import WaiterError
 from waiter.model.instance import Instance
 from waiter.model.routing import DeploymentError, ServiceState
@@ -87,6 +87,7 @@ class ScalingExecutor(RunningService):
         reservers: Reservers,
         *,
         killed: Callable[[Instance], object],
+        stopping: Callable[[Instance], Callable[[], object]] = nobody_told,
         approve: Callable[[Instance], Deferred[bool]] = always_approved,
         quanta_cpus: float = 64,
         quanta_mem: float = 524288,
@@ -98,6 +99,7 @@ class ScalingExecutor(RunningService):
     ) -> None:
         """
         @param killed: told each instance that was stopped.
+        @param stopping: told each instance that is about to be killed; returns what is called when that is over.
         @param approve: asked before an instance is stopped; the place where other routers object. Cancelled when the
             deadline passes.
         @param quanta_cpus: the most CPUs one step up may add; one instance may always be added.
@@ -119,7 +121,7 @@ class ScalingExecutor(RunningService):
         self._scale_deadline_secs = scale_deadline_secs
         self.ledger = Ledger(settle_secs=settle_secs)
         self._stopper = InstanceStopper(
-            clock, scheduler, killed=killed, approve=approve, deadline_secs=kill_deadline_secs
+            clock, scheduler, killed=killed, stopping=stopping, approve=approve, deadline_secs=kill_deadline_secs
         )
         self._background = Background()
         self._creator = ServiceCreator(

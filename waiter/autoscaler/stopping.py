@@ -63,6 +63,15 @@ def always_approved(_: Instance) -> Deferred[bool]:
     return succeed(True)
 
 
+def nobody_told(_: Instance) -> Callable[[], object]:
+    """What is told of a kill where nobody wants to know."""
+    return _nothing
+
+
+def _nothing() -> None:
+    pass
+
+
 def lock(reserver: Reserver, count: int) -> list[Lease]:
     """Lock as many as C{count} instances, those first that are best stopped."""
     leases: list[Lease] = []
@@ -88,16 +97,19 @@ class InstanceStopper:
         scheduler: IScheduler,
         *,
         killed: Callable[[Instance], object],
+        stopping: Callable[[Instance], Callable[[], object]],
         approve: Callable[[Instance], Deferred[bool]],
         deadline_secs: float,
     ) -> None:
         """
         @param killed: told each instance that was stopped.
+        @param stopping: told each instance that is about to be killed; returns what is called when that is over.
         @param approve: asked before an instance is stopped.
         """
         self._clock = clock
         self._scheduler = scheduler
         self._killed = killed
+        self._stopping = stopping
         self._approve = approve
         self._deadline_secs = deadline_secs
 
@@ -158,6 +170,7 @@ class InstanceStopper:
         """Kill the locked instance or, as long as others object, another one in its place."""
         while lease is not None:
             killed = False
+            over = self._stopping(lease.instance)
             try:
                 if await self._within_deadline(service, self._approve, lease.instance):
                     counters["scale-down.attempt"] += 1
@@ -179,6 +192,7 @@ class InstanceStopper:
                 return False
             finally:
                 self.unlock([lease], killed=killed)
+                over()
             counters["scale-down.vetoed-instance"] += 1
             vetoed.add(lease.instance.id)
             lease = None if reserver is None else reserver.reserve_for_kill(exclude=frozenset(vetoed))

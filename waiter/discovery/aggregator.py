@@ -1,5 +1,6 @@
 """The one owner of this router's view of the world."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -67,6 +68,7 @@ class Aggregator:
         # Whether subscribers do not know yet what the views have.
         self._changed = False
         self._waiting: list[Deferred[RoutingState]] = []
+        self._being_stopped: Counter[str] = Counter()
 
     def scheduler_news(self, batch: SchedulerBatch) -> None:
         """Take in all that the scheduler has; services that are not in it are gone."""
@@ -115,6 +117,22 @@ class Aggregator:
         if self._watched_since is not None:
             self._renew(time=self.state.time)
             self._publish()
+
+    def stopping(self, instance: Instance) -> Callable[[], None]:
+        """The instance is about to be killed. What is returned is to be called when that is over, however it went."""
+        self._being_stopped[instance.id] += 1
+
+        def over() -> None:
+            self._being_stopped[instance.id] -= 1
+            if not self._being_stopped[instance.id]:
+                del self._being_stopped[instance.id]
+
+        return over
+
+    def is_being_killed(self, instance_id: str) -> bool:
+        """Whether an instance is being killed, or has been and may still be seen."""
+        view = self._views.get(instance_id.partition(".")[0])
+        return instance_id in self._being_stopped or (view is not None and view.was_killed(instance_id))
 
     def killed(self, instance: Instance) -> None:
         """

@@ -79,10 +79,9 @@ def assess(
             else:
                 holds_until = min(holds_until, end)
 
-    grace = description.grace_period_secs or inf
     starting = []
     for instance in unhealthy:
-        end = inf if instance.started_at is None else instance.started_at + grace
+        end = starting_until(instance, description)
         if now <= end:
             starting.append(instance)
             holds_until = min(holds_until, end)
@@ -110,6 +109,12 @@ def assess(
         instability_issue=instability_issue(failed),
         holds_until=holds_until,
     )
+
+
+def starting_until(instance: Instance, description: ServiceDescription) -> float:
+    """Until when an instance has time to become healthy, seconds since the epoch; infinite if that is not bounded."""
+    grace = description.grace_period_secs or inf
+    return inf if instance.started_at is None else instance.started_at + grace
 
 
 def forgive(collected: CollectedService, forgiven: frozenset[str]) -> frozenset[str]:

@@ -98,6 +98,10 @@ class ServiceView:
         if self._service is not None and self._collected is not None:
             self._assess(self._service, self._collected, now)
 
+    def was_killed(self, instance_id: str) -> bool:
+        """Whether an instance has been killed."""
+        return instance_id in self._killed
+
     def share_again(self) -> None:
         """The routers have changed: find out this router's slots anew."""
         if self.state is not None:

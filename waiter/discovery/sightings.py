@@ -38,6 +38,13 @@ class Sightings:
     unhealthy: Mapping[str, Sighting] = attrs.field(factory=dict)
     vanished: Mapping[str, Instance] = attrs.field(factory=dict)
 
+    def without(self, instance_id: str) -> "Sightings":
+        """The same, after an instance has turned out to be healthy."""
+        if instance_id not in self.unhealthy:
+            return self
+        unhealthy = {key: sighting for key, sighting in self.unhealthy.items() if key != instance_id}
+        return attrs.evolve(self, unhealthy=unhealthy)
+
 
 @attrs.frozen(kw_only=True)
 class CheckRules:
@@ -92,6 +99,26 @@ def sort_out(
     if not unhealthy and not vanished:
         return collected, NOTHING_SEEN
     return collected, Sightings(unhealthy=unhealthy, vanished=vanished)
+
+
+def corrected(collected: CollectedService, instance: Instance) -> CollectedService:
+    """
+    A service of which an instance that was unhealthy shows another face; the very same one if that is no news or the
+    instance is not among the unhealthy ones any more.
+    """
+    known = next((each for each in collected.unhealthy if each.id == instance.id), None)
+    if known is None:
+        return collected
+    if instance.healthy:
+        return attrs.evolve(
+            collected,
+            healthy=_ordered([*collected.healthy, _labelled(instance, "Healthy")]),
+            unhealthy=tuple(each for each in collected.unhealthy if each is not known),
+        )
+    renewed = attrs.evolve(_labelled(instance, "Unhealthy"), flags=instance.flags | known.flags)
+    if renewed == known:
+        return collected
+    return attrs.evolve(collected, unhealthy=tuple(renewed if each is known else each for each in collected.unhealthy))
 
 
 def _see(instance: Instance, before: Sighting | None, now: float, rules: CheckRules) -> Sighting:

@@ -113,6 +113,11 @@ class ReserverManager(TwistedService):
             for reserver in self._reservers.values():
                 reserver.watch_idle(watched)
 
+    def is_waited_for(self, service_id: str) -> bool:
+        """Whether requests wait for an instance of a service."""
+        reserver = self._reservers.get(service_id)
+        return reserver is not None and reserver.load.waiting > 0
+
     def loads(self) -> dict[str, ServiceLoad]:
         """How much is asked of each service, by service id."""
         return {service_id: reserver.load for service_id, reserver in self._reservers.items()}
@@ -121,11 +126,6 @@ class ReserverManager(TwistedService):
         """The instances of a service that have failed so often in a row that they are to be replaced."""
         reserver = self._reservers.get(service_id)
         return frozenset() if reserver is None else reserver.failing()
-
-    def is_being_killed(self, instance_id: str) -> bool:
-        """Whether an instance disappears because it is to."""
-        reserver = self.find(instance_id.partition(".")[0])
-        return reserver is not None and reserver.is_being_killed(instance_id)
 
     def state(self) -> dict[str, Any]:
         """What is shown of all reservers, JSON-able: the slots of each instance, and where somebody waits for how long."""

@@ -245,11 +245,6 @@ class InstanceReserver:
         row = None if self._closed or self.retired else self._table.rows.get(instance_id)
         return self._lock(row, self._seconds()) if row is not None and row.idle else None
 
-    def is_being_killed(self, instance_id: str) -> bool:
-        """Whether this instance is locked for a kill, or was killed."""
-        row = self._table.rows.get(instance_id)
-        return row is not None and (row.lock is not None or row.killed)
-
     def watch_idle(self, watched: bool) -> None:
         """Say whether to tell when an instance becomes idle."""
         self._watched = watched

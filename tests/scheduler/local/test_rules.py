@@ -8,8 +8,8 @@ from tests.scheduler.local.fakes import service
 from waiter.errors import ServiceForbidden
 from waiter.scheduler.local.backoff import Backoff
 from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
-from waiter.scheduler.local.probing import FailedChecks, starting_pause
 from waiter.scheduler.local.validation import check_runs_here
+from waiter.scheduler.probing import FailedChecks, starting_pause
 
 
 class StartingPauseTests(SynchronousTestCase):

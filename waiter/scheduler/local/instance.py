@@ -17,7 +17,7 @@ from waiter.scheduler.local import explanations
 from waiter.scheduler.local.explanations import Explanation
 from waiter.scheduler.local.interface import Excess, IRunning
 from waiter.scheduler.local.listening import ListeningSocket
-from waiter.scheduler.local.probing import (
+from waiter.scheduler.probing import (
     BUSY_PATIENCE_SECS,
     FIRST_PAUSE_SECS,
     LONGEST_PAUSE_SECS,

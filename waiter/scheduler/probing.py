@@ -1,4 +1,4 @@
-"""When a local instance is asked about its health: pure rules."""
+"""When an instance is asked about its health: pure rules."""
 
 import attrs
 

@@ -137,8 +137,13 @@ class CorsTests(ConditionTestCase):
 
 class RuleTests(SynchronousTestCase):
     def test_rulesThatCannotBeUnderstoodAllowNothing(self):
-        for given in (None, "x", [{}], [{"origin-regex": "("}], [{"origin-regex": 1}], ["x"]):
+        for given in (None, "x", [{}], [{"origin-regex": "("}], [{"origin-regex": 1}], [{"origin-regex": "(?!a)b"}], ["x"]):
             self.assertEqual(cors_rules(given), ())
+
+    def test_noPageCanMakeARuleTakeLong(self):
+        rules = cors_rules([{"origin-regex": "(a+)+b"}, {"origin-regex": ".*", "target-path-regex": "/(a|aa)+b"}])
+        ask = {"host": b"h", "method": b"GET"}
+        self.assertIsNone(allowing(rules, origin=b"a" * 100, path=b"/" + b"a" * 4000, **ask))
 
     def test_theWholeOriginHasToMatch(self):
         rules = cors_rules([{"origin-regex": "http://a"}])

@@ -1,6 +1,5 @@
 """Which other sites' pages may ask for the service of a token."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import attrs
 
 from waiter.catalog.hosts import is_same_origin
+from waiter.model.patterns import Pattern
 
 PREFLIGHT_SECS = 3600
 _METHODS = b"GET,HEAD,POST,PUT,DELETE,CONNECT,OPTIONS,TRACE,PATCH"
@@ -23,8 +23,8 @@ class CorsRule:
     @ivar methods: which methods it allows; C{None} for all.
     """
 
-    origin: re.Pattern[str]
-    path: re.Pattern[str] | None = None
+    origin: Pattern
+    path: Pattern | None = None
     methods: frozenset[bytes] | None = None
 
 
@@ -48,7 +48,7 @@ def allowing(
         return frozenset()
     theirs, where = origin.decode("latin-1"), path.decode("latin-1")
     for rule in rules:
-        if rule.origin.fullmatch(theirs) is None or (rule.path is not None and rule.path.fullmatch(where) is None):
+        if not rule.origin.matches(theirs) or (rule.path is not None and not rule.path.matches(where)):
             continue
         if rule.methods is None or method in rule.methods:
             return rule.methods or frozenset()
@@ -82,10 +82,10 @@ def _rule(given: Mapping[str, Any]) -> CorsRule | None:
             path=None if path is None else _compiled(path),
             methods=None if methods is None else frozenset(str(each).encode() for each in methods),
         )
-    except (KeyError, TypeError, re.error, OverflowError, RecursionError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> Pattern:
+    return Pattern(pattern)

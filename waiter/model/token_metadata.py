@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from waiter.model.checks import OWN_WORDS, Integer, Says, Truth, User, Word, shown, wrong
 from waiter.model.description import outside_name
+from waiter.model.patterns import Pattern
 
 _MOST_RULES = 100
 _LONGEST_PATTERN = 500
@@ -16,10 +17,7 @@ _METHOD = re.compile(r"[A-Z][A-Z_-]{0,31}")
 def _pattern(value: Any) -> str:
     if not isinstance(value, str) or not value or len(value) > _LONGEST_PATTERN:
         raise ValueError("not a pattern")
-    try:
-        re.compile(value)
-    except (re.error, OverflowError, RecursionError):
-        raise ValueError("not a regular expression") from None
+    Pattern(value)
     return value
 
 

@@ -147,6 +147,8 @@ class PingTests(SynchronousTestCase):
             self.assertEqual((answer.code, answer.json["ping-response"]["status"]), (status, 301))
             self.assertEqual(answer.header("location"), "https://localhost/waiter-ping?a=b")
             self.assertEqual(answer.json["service-state"], UNKNOWN)
+        there = self.read(self.ping(host="[::1]:9091")).header("location")
+        self.assertEqual(there, "https://[::1]/waiter-ping")
         self.reserver.leases = [self.lease()]
         self.assertEqual(self.read(self.ping(**{"x-forwarded-proto": "https"})).code, 200)
 

@@ -137,7 +137,15 @@ class CorsTests(ConditionTestCase):
 
 class RuleTests(SynchronousTestCase):
     def test_rulesThatCannotBeUnderstoodAllowNothing(self):
-        for given in (None, "x", [{}], [{"origin-regex": "("}], [{"origin-regex": 1}], [{"origin-regex": "(?!a)b"}], ["x"]):
+        for given in (
+            None,
+            "x",
+            [{}],
+            [{"origin-regex": "("}],
+            [{"origin-regex": 1}],
+            [{"origin-regex": "(?!a)b"}],
+            ["x"],
+        ):
             self.assertEqual(cors_rules(given), ())
 
     def test_noPageCanMakeARuleTakeLong(self):

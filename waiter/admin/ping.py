@@ -121,10 +121,8 @@ class _Ping:
             _unknown({"result": "waiter-response", "status": 301, "headers": {}, "body": ""}), status=status
         )
         named = authority(host)
-        answer.headers[b"location"] = b"https://%b%b" % (
-            b"localhost" if named is None else named.host.encode(),
-            request.uri,
-        )
+        name = b"localhost" if named is None else named.host.encode()
+        answer.headers[b"location"] = b"https://%b%b" % (b"[%b]" % name if b":" in name else name, request.uri)
         return answer
 
     def _state(self, state: ServiceState) -> dict[str, Any]:

@@ -338,6 +338,19 @@ class FallbackTests(TokenTestCase):
         self.edit("3")
         self.assertEqual(self.served(), "1")
 
+    def test_evenOneThatNobodyCouldHaveWritten(self):
+        first = self.tokens["demo"]
+        names = ("run_as_user", "allowed_params", "permitted_user", "env", "profile", "version", "namespace", "metadata")
+        names += ("cors_rules", "fallback_period_secs", "queue_timeout_ms", "service_mapping", "authentication", "cmd")
+        for name in names:
+            for value in (["x"], [["x"]], {"a": [1]}, 5, True, "*", "x", ""):
+                for more in ({}, {"run_as_user": "*"}):
+                    odd = token(**{"version": "odd", "at": 1.0, "previous": first, **more, name: value})
+                    self.resolver.service_id_of(odd)
+                    self.have(odd)
+                    self.edit("3")
+                    self.assertIn(self.served(), {"1", "3"})
+
     def test_whereRequestsGoMeanwhileIsKnown(self):
         def fallback():
             return self.resolver.fallback_of(self.tokens["demo"])

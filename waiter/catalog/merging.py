@@ -93,7 +93,7 @@ def wish(data: TokenData, asked: Asked, *, user: str, tokens: int, allowed_param
     if asked.describes_service:
         given["permitted-user"] = asked.parameters.get("permitted-user", user)
     if given.get("run-as-user") == "*":
-        if given.get("namespace") not in {None, "*"}:
+        if given.get("namespace") not in (None, "*"):
             raise ServiceMisconfigured("Cannot use run-as-requester with a specific namespace")
         del given["run-as-user"]
     if given.get("namespace") == "*":

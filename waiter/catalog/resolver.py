@@ -176,11 +176,12 @@ class Resolver:
         """The service that a token alone stands for, whoever asks; C{None} if it needs more for that."""
         try:
             data = token_data((token,), self._services.rules)
-            if data.parameters.get("run-as-user") in {None, "*"}:
+            # An earlier version may say anything, as an administrator may write it.
+            if data.parameters.get("run-as-user") in (None, "*"):
                 return None
-            env = data.parameters.get("env")
+            env, names = data.parameters.get("env"), data.parameters.get("allowed-params")
             given = env if isinstance(env, Mapping) else {}
-            if any(name not in given for name in data.parameters.get("allowed-params") or ()):
+            if isinstance(names, list) and any(name not in given for name in map(str, names)):
                 return None
             wanted = wish(data, headers.understand(()), user=self._user, tokens=1, allowed_params=())
             return self._services.describe(wanted.core).id

@@ -1,8 +1,9 @@
 """L{waiter.catalog.mirror}, and the two that keep what is said of services in it."""
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from waiter.catalog.interface import StoreUnusable
 from waiter.catalog.memory import MemoryStore
 from waiter.catalog.mirror import Mirror
 from waiter.catalog.references import ReferenceCatalog
@@ -144,6 +145,15 @@ class ReferenceTests(SynchronousTestCase):
         self.assertEqual(references.get("s"), References(sources=(ONE, TWO)))
         self.assertEqual(self.made().get("s"), References(sources=(ONE, TWO)))
         self.assertEqual(references.get("t"), References())
+
+    def test_whatCouldNotBeStoredIsStoredWhenItIsNotedAgain(self):
+        references = self.made()
+        broken = self.patch(self.store, "put", lambda *_: fail(StoreUnusable("gone")))
+        references.note("s", ONE)
+        self.assertEqual(len(self.flushLoggedErrors(StoreUnusable)), 1)
+        broken.restore()
+        references.note("s", ONE)
+        self.assertEqual(self.made().get("s"), References(sources=(ONE,)))
 
     def test_directUseIsStoredWhereThereAreTokens(self):
         references = self.made()

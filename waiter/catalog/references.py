@@ -61,10 +61,13 @@ class ReferenceCatalog(TwistedService):
     def note(self, service_id: str, sources: Sources) -> None:
         """The service was asked for by these tokens; by none if that is empty."""
         known = self.get(service_id)
-        if sources in known.sources or (not sources and known.direct):
+        noted = self._noted.get(service_id)
+        if sources not in known.sources and (sources or not known.direct):
+            news = References(sources=(sources,)) if sources else References(direct=True)
+            self._noted[service_id] = noted = _merged(noted or _NONE, news)
+        elif noted is None:
             return
-        news = References(sources=(sources,)) if sources else References(direct=True)
-        self._noted[service_id] = noted = _merged(self._noted.get(service_id, _NONE), news)
+        # What is still noted could perhaps not be stored.
         if (noted.sources or known.sources) and service_id not in self._writing:
             self._writing.add(service_id)
             self._background.start(self._write(service_id), f"Writing the references of {service_id}")

@@ -45,6 +45,10 @@ class SuspensionTests(SynchronousTestCase):
     def test_refreshReadsWhatIsStored(self):
         self.assertEqual(self.api.json(self, f"/apps/{A.id}/refresh"), {"service-id": A.id, "success": True})
 
+    def test_whatCannotBeAnIdIsNotRefreshed(self):
+        self.assertEqual(self.api.ask(self, "/apps/%00/refresh").code, 404)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
 
 class SignalTests(SynchronousTestCase):
     def setUp(self):

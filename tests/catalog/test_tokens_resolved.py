@@ -340,7 +340,16 @@ class FallbackTests(TokenTestCase):
 
     def test_evenOneThatNobodyCouldHaveWritten(self):
         first = self.tokens["demo"]
-        names = ("run_as_user", "allowed_params", "permitted_user", "env", "profile", "version", "namespace", "metadata")
+        names = (
+            "run_as_user",
+            "allowed_params",
+            "permitted_user",
+            "env",
+            "profile",
+            "version",
+            "namespace",
+            "metadata",
+        )
         names += ("cors_rules", "fallback_period_secs", "queue_timeout_ms", "service_mapping", "authentication", "cmd")
         for name in names:
             for value in (["x"], [["x"]], {"a": [1]}, 5, True, "*", "x", ""):

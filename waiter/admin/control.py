@@ -9,7 +9,8 @@ from twisted.web.server import Request
 from waiter.admin.arguments import arguments, first, is_true
 from waiter.admin.endpoint import Answer, Routes, json_answer
 from waiter.admin.parts import Parts
-from waiter.errors import Forbidden, NotFound, WaiterError
+from waiter.errors import Forbidden, NotFound, ServiceNotFound, WaiterError
+from waiter.model.checks import shown
 from waiter.model.instance import Instance
 from waiter.scheduler.interface import KillResult, Signal
 
@@ -54,7 +55,13 @@ class _Control:
         return await self._set(request, service_id, suspended=False)
 
     async def refresh(self, _request: Request, service_id: str) -> Answer:
-        """Read anew what is stored about a service."""
+        """
+        Read anew what is stored about a service.
+
+        @raise ServiceNotFound: no service can have this id.
+        """
+        if not service_id.isprintable():
+            raise ServiceNotFound("Service not found", details={"service-id": shown(service_id)})
         await self._parts.suspensions.refresh(service_id)
         await self._parts.overrides.refresh(service_id)
         return json_answer({"service-id": service_id, "success": True})

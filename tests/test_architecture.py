@@ -52,6 +52,7 @@ PURE = (
     "router.pem",
     "router.retries",
     "catalog.complaints",
+    "catalog.consent",
     "catalog.effective",
     "autoscaler.garbage",
     "catalog.cors",

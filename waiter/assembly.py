@@ -153,14 +153,14 @@ def assemble(
         keeper = fleet.store
     store = EncryptedStore(reactor, keeper, settings.store.passwords)
     cluster_secret = ClusterSecret(store) if shared is not None and isinstance(keeper, ZooKeeperStore) else None
-    catalog = make_catalog(reactor, settings, store, wall=wall)
+    secret = state_directory.secret if cluster_secret is None else cluster_secret.secret
+    catalog = make_catalog(reactor, settings, store, secret, wall=wall)
     services = catalog.services
 
     trust = _trust(settings.backend_tls)
 
     @lru_cache(maxsize=PASSWORDS_KEPT)
     def password(service_id: str) -> str:
-        secret = state_directory.secret if cluster_secret is None else cluster_secret.secret
         return service_password(secret(), service_id)
 
     probe = HealthProbe(
@@ -307,6 +307,7 @@ def assemble(
             services=services,
             overrides=catalog.overrides,
             resolver=resolver,
+            consents=catalog.consents,
             suspensions=catalog.suspensions,
             references=catalog.references,
             tokens=catalog.tokens,

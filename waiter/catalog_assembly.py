@@ -13,6 +13,7 @@ from waiter.autoscaler.collection import Rule, idle_too_long
 from waiter.autoscaler.garbage import Broken, Replaced
 from waiter.autoscaler.renewal import Renewal
 from waiter.catalog import validation
+from waiter.catalog.consent import Consents
 from waiter.catalog.interface import IStore
 from waiter.catalog.overrides import Overrides
 from waiter.catalog.references import ReferenceCatalog
@@ -102,6 +103,7 @@ class Catalog:
     tokens: TokenCatalog
     suspensions: Suspensions
     references: ReferenceCatalog
+    consents: Consents
 
     @property
     def parts(self) -> tuple[IService, ...]:
@@ -121,10 +123,13 @@ class Catalog:
         return only_token(self.references.get(service_id))
 
 
-def make_catalog(reactor: Any, settings: Settings, store: IStore, *, wall: Callable[[], float]) -> Catalog:
+def make_catalog(
+    reactor: Any, settings: Settings, store: IStore, secret: Callable[[], bytes], *, wall: Callable[[], float]
+) -> Catalog:
     """
     Build it; nothing is read yet.
 
+    @param secret: known to routers alone.
     @raise SettingsError: no description could hold with the settings.
     """
     rules = make_rules(settings)
@@ -145,6 +150,12 @@ def make_catalog(reactor: Any, settings: Settings, store: IStore, *, wall: Calla
         tokens=TokenCatalog(reactor, store),
         suspensions=Suspensions(store, wall=wall),
         references=ReferenceCatalog(store),
+        consents=Consents(
+            secret,
+            principal=settings.authenticator.principal,
+            wall=wall,
+            life_secs=settings.authenticator.consent_expiry_days * 86400,
+        ),
     )
 
 
@@ -172,6 +183,7 @@ def make_resolver(
         validate=validate,
         may_run_as=may_run_as,
         tokens=catalog.tokens.get,
+        consented=catalog.consents.given,
         suspended=catalog.suspensions.get,
         note=catalog.references.note,
         succession=succession,

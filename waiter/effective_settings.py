@@ -31,6 +31,7 @@ def effective_settings(settings: Settings, identity: Identity, started_at: str) 
             "min-routers": settings.cluster.min_routers,
         },
         # For Waiter itself, pages of other origins may ask for nothing; for a service, what its token says.
+        "consent-expiry-days": settings.authenticator.consent_expiry_days,
         "cors-config": {"kind": "token-parameter", "token-parameter": {}},
         "ejection-config": {
             "eject-backoff-base-time-ms": settings.ejection.base_time_ms,

@@ -105,6 +105,9 @@ class AuthenticatorSettings(Section):
         default="one-user", description="one-user: everybody who can connect is the same user."
     )
     run_as_user: str | None = Field(default=None, description="That user; the one Waiter runs as if not given.")
+    consent_expiry_days: PositiveInt = Field(
+        default=90, description="How long a browser's user is not asked again whether a service may run as that user."
+    )
 
     @property
     def principal(self) -> str:

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from tests.doubles.scheduler import MemoryScheduler
 from waiter.admin.app import Parts, api_resource
 from waiter.admin.health_request import HealthAnswer
+from waiter.catalog.consent import Consents
 from waiter.catalog.descriptor import Descriptor
 from waiter.catalog.hosts import own_hosts
 from waiter.catalog.memory import MemoryStore
@@ -329,6 +330,7 @@ class Api:
                 "resolver": self.resolver,
                 "tokens": self.tokens,
                 "token_editor": TokenEditor(self.tokens, TOKEN_RULES, lambda: NOON + self.clock.seconds() - 1000),
+                "consents": Consents(lambda: b"secret", principal="alice", wall=lambda: NOON, life_secs=90 * 86400),
                 "suspensions": self.suspensions,
                 "references": self.references,
                 "health_requests": self.health_requests,

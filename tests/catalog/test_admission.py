@@ -168,6 +168,11 @@ class CheckTokenHostTests(SynchronousTestCase):
             self.assertRaises(BadRequest, self.check, path, host=b"other")
             self.assertRaises(CrossOriginForbidden, self.check, path, origin=b"http://evil.example")
 
+    def test_whoAgreesIsHeardAtTokens_andCheckedThere(self):
+        self.check(b"/waiter-consent", b"POST")
+        self.check(b"/waiter-consent", b"POST", origin=b"http://evil.example")
+        self.assertRaises(BadRequest, self.check, b"/waiter-consent", b"POST", host=b"other")
+
     def test_nothingElseIsDoneThere(self):
         for path in (b"/apps/x/suspend", b"/token"):
             self.assertRaises(BadRequest, self.check, path, b"POST")

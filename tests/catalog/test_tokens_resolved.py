@@ -1,6 +1,6 @@
 """L{waiter.catalog.resolver}, where tokens describe the service."""
 
-from tests.catalog.test_resolver import HOST, ResolverTestCase, Services
+from tests.catalog.test_resolver import HOST, ResolverTestCase, Services, headers
 from tests.catalog.test_services import SlowStore
 from tests.model.test_token import make_token
 from waiter.catalog.memory import MemoryStore
@@ -143,6 +143,36 @@ class NamedTests(TokenTestCase):
         for name in ("demo", "other"):
             core = self.resolved(named(name)).service.core
             self.assertEqual((core["run-as-user"], core["permitted-user"]), ("alice", "alice"))
+
+    def test_whoNamesSuchATokenByItsHostAloneHasToAgree(self):
+        asked = []
+
+        def consented(question, cookies):
+            asked.append((question, cookies))
+            return False
+
+        self.resolver = self.made(consented=consented)
+        self.have(token(run_as_user="*"), token("other", run_as_user=None), token("alices"))
+        for name in ("demo", "other"):
+            descriptor = self.resolved((), host=f"{name}:9091".encode())
+            self.assertFalse(descriptor.conditions.consented([b"a=b"]))
+            question, cookies = asked.pop()
+            self.assertEqual(
+                (question.token, question.owner, question.service_id), (name, "alice", descriptor.service.id)
+            )
+            self.assertEqual(cookies, [b"a=b"])
+            self.assertIsNone(self.resolved(named(name)).conditions.consented)
+            self.assertIsNone(self.resolved(headers(), host=name.encode()).conditions.consented)
+        self.assertIsNone(self.resolved((), host=b"alices").conditions.consented)
+
+    def test_whileOneHasToAgree_noServiceIsStartedAndNoneOfBeforeServes(self):
+        before = token(run_as_user="*", at=NOW - 20)
+        self.have(before)
+        old = self.resolved((), host=b"demo").service.id
+        self.healthy.add(old)
+        self.have(token(run_as_user="*", cmd="./new", at=NOW - 10, previous=before))
+        self.assertNotEqual(self.resolved((), host=b"demo").service.id, old)
+        self.assertEqual(self.started, [])
 
     def test_whoeverWroteATokenWasAskedWhetherItMayRunSo(self):
         self.have(token(run_as_user="bob", permitted_user="*"), token("silent", run_as_user="bob"))

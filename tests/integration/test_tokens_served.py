@@ -5,6 +5,7 @@ import json
 from twisted.trial.unittest import TestCase
 
 from tests.integration.harness import HTTP_SERVER, RunningWaiter, python_path, until
+from waiter.support.users import own_user
 
 
 class TokenTests(TestCase):
@@ -68,7 +69,7 @@ class TokenTests(TestCase):
         self.assertEqual(await self.ask(), (200, second))
 
     async def test_hostsAreTokensAndHeadersHoldOverThem(self):
-        await self.post("demo.example")
+        await self.post("demo.example", run_as_user=own_user(), permitted_user="*")
         answer = await self.waiter.request("/", headers={"host": ["demo.example"], "x-waiter-debug": ["1"]})
         self.assertEqual(answer.code, 200)
         by_host = answer.header("x-waiter-service-id")
@@ -78,6 +79,27 @@ class TokenTests(TestCase):
         self.assertNotEqual(other, by_host)
         self.assertEqual(await self.ask(f"^SERVICE-ID#{by_host}"), (200, by_host))
         self.assertEqual((await self.ask("other"))[0], 404)
+
+    async def test_whereItRunsAsWhoAsks_theHostIsServedOnlyAfterConsent(self):
+        await self.post("demo.example")
+        asked = {"host": ["demo.example"]}
+        answer = await self.waiter.request("/?a=b", headers=asked)
+        self.assertEqual((answer.code, answer.header("location")), (303, "/waiter-consent/?a=b"))
+        page = await self.waiter.request("/waiter-consent/?a=b", headers=asked)
+        self.assertEqual(page.code, 200)
+        self.assertIn(b"consent-form", page.body)
+        self.assertEqual(await self.waiter.api("/apps"), [])
+        sent = {
+            **asked,
+            "origin": ["http://demo.example"],
+            "referer": ["http://demo.example/waiter-consent/?a=b"],
+            "x-requested-with": ["XMLHttpRequest"],
+        }
+        agreed = await self.waiter.request("/waiter-consent?mode=token", method="POST", headers=sent)
+        self.assertEqual(agreed.code, 200, agreed.body)
+        cookie = agreed.header("set-cookie").partition(";")[0]
+        answer = await self.waiter.request("/", headers={**asked, "cookie": [cookie]})
+        self.assertEqual(answer.code, 200)
 
     async def test_aSuspendedServiceRefusesUntilItIsResumed(self):
         await self.post()

@@ -159,3 +159,32 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual(allowing(rules, origin=b"http://a", **ask), frozenset())
         self.assertIsNone(allowing(rules, origin=b"http://ab", **ask))
         self.assertIsNone(allowing(rules, origin=b"xhttp://a", **ask))
+
+
+class ConsentTests(ConditionTestCase):
+    def setUp(self):
+        self.world(consented=lambda cookies: b"yes=1" in list(cookies))
+
+    def test_whoHasNotAgreedIsAskedFirst(self):
+        for request in (get(b"/a?b=c"), get(b"/a?b=c", b"Cookie: no=1"), post(b"x", target=b"/a?b=c")):
+            first, headers, body = self.answered(request)
+            self.assertEqual((first, body), (b"HTTP/1.1 303 See Other", b""))
+            self.assertEqual(values(headers, b"location"), [b"/waiter-consent/a?b=c"])
+
+    def test_soIsWhoWantsAWebSocket(self):
+        upgrade = (
+            b"Connection: Upgrade",
+            b"Upgrade: websocket",
+            b"Sec-WebSocket-Version: 13",
+            b"Sec-WebSocket-Key: eA==",
+        )
+        self.assertEqual(self.answered(get(b"/", *upgrade))[0], b"HTTP/1.1 303 See Other")
+
+    def test_whoHasIsServed_andTheInstanceDoesNotSeeTheCookie(self):
+        _, instance = self.w.ask(get(b"/", b"Cookie: yes=1"))
+        self.assertIn(b"GET / HTTP/1.1", instance.take())
+        self.setUp()
+        _, instance = self.w.ask(get(b"/", b"Cookie: yes=1", b"Cookie: a=b; x-waiter-consent=c"))
+        sent = instance.take()
+        self.assertIn(b"a=b", sent)
+        self.assertNotIn(b"x-waiter-consent", sent)

@@ -2,6 +2,7 @@
 
 from twisted.web.resource import IResource
 
+from waiter.admin.consent import consent_routes
 from waiter.admin.endpoint import ApiResource, Routes
 from waiter.admin.numbers import metrics_routes
 from waiter.admin.parts import Parts
@@ -24,6 +25,7 @@ def api_resource(parts: Parts) -> IResource:
     Whether a request may come in at all is checked before, by the router; see L{waiter.admin.endpoint}.
     """
     root = root_routes(parts)
+    consent = consent_routes(parts)
     reference = reference_routes(parts)
     resolving = resolving_routes(parts)
     tokens = token_routes(parts)
@@ -42,6 +44,8 @@ def api_resource(parts: Parts) -> IResource:
         "token": tokens,
         "token-history": tokens,
         "tokens": tokens,
+        "waiter-consent": consent,
+        "waiter-consent-cookie": consent,
         "waiter-ping": ping_routes(parts),
     }
     return ApiResource(parts, areas, root)

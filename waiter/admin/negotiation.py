@@ -99,17 +99,20 @@ def render_error(error: WaiterError, context: ErrorContext, media: Media) -> tup
     return CONTENT_TYPES[media], body
 
 
-def html_page(title: str, inside: str) -> bytes:
+_NO_SCRIPTS = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def html_page(title: str, inside: str, policy: str = _NO_SCRIPTS) -> bytes:
     """
-    A small page that needs nothing from elsewhere and can run nothing.
+    A small page that needs nothing from elsewhere and, unless C{policy} allows it, can run nothing.
 
     @param title: plain text.
     @param inside: HTML, already escaped.
+    @param policy: of its content.
     """
     page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">"
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
         f"<body><h1>{escape(title)}</h1>\n{inside}\n</body></html>\n"

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IRequest
 
 from waiter.admin.health_request import HealthAnswer
+from waiter.catalog.consent import Consents
 from waiter.catalog.descriptor import Descriptor
 from waiter.catalog.overrides import Override
 from waiter.catalog.rules import Rules
@@ -210,6 +211,7 @@ class Parts:
     resolver: RequestResolver
     tokens: TokenCatalog
     token_editor: TokenEditor
+    consents: Consents
     suspensions: ShownSuspensions
     references: ShownReferences
     health_requests: AskedInstances

@@ -31,6 +31,8 @@ _OF_SERVICES = frozenset({b"/app-name", b"/service-id", b"/waiter-ping"})
 _NEVER_READING = re.compile(rb"/(app-name|service-id|waiter-ping)|/apps/.*/(suspend|resume|kill|expire)", re.DOTALL)
 # Descriptions hold secrets in their environment variables, and here no own host is needed to get to them.
 _TOKEN = b"/token"
+# Who asks for this has to send more than Origin, and is told by that endpoint what is missing.
+_CONSENT = b"/waiter-consent"
 _LOOKING = frozenset({b"GET", b"HEAD"})
 
 # "same-site" is not enough: any other port of this machine is the same site.
@@ -119,11 +121,13 @@ def check_api_request(
     """
     decoded = _decoded(path)
     changes = method not in _READING or _NEVER_READING.fullmatch(decoded) is not None
-    if changes:
+    if changes and decoded != _CONSENT:
         _check_origin(host, origin, sec_fetch_site, "change anything here")
     if is_own_host(host, own_hosts) or not (changes or decoded == _TOKEN):
         return
-    if (decoded in _OF_SERVICES or (method in _LOOKING and decoded == _TOKEN)) and is_token(host_name(host)):
+    if (decoded in _OF_SERVICES or decoded == _CONSENT or (method in _LOOKING and decoded == _TOKEN)) and is_token(
+        host_name(host)
+    ):
         return
     raise _only_at_own_hosts(host)
 

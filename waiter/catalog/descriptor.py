@@ -1,6 +1,6 @@
 """What a request turned out to ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
@@ -17,11 +17,14 @@ class Conditions:
 
     @ivar suspended: that its service is suspended, if it is.
     @ivar https_only: whether it has to come by https.
+    @ivar consented: whether the values of its C{Cookie} headers say that its sender agrees to what the service runs as;
+        C{None} where nobody has to.
     @ivar cors_rules: which other sites' pages may ask for the service; C{None} where that was decided before.
     """
 
     suspended: SuspendedState | None = None
     https_only: bool = False
+    consented: Callable[[Iterable[bytes]], bool] | None = None
     cors_rules: Sequence[CorsRule] | None = None
 
 

@@ -1,13 +1,15 @@
 """From a request's host and headers to the service it is for."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
 from waiter.catalog import headers
 from waiter.catalog.admission import check_described_at
+from waiter.catalog.consent import Question
 from waiter.catalog.cors import cors_rules
 from waiter.catalog.descriptor import Conditions, Descriptor
 from waiter.catalog.merging import TokenData, token_data, versions, wish
@@ -64,6 +66,11 @@ def no_token(_name: str) -> None:
     return
 
 
+def always_consented(_question: Question, _cookies: Iterable[bytes]) -> bool:
+    """What is asked whether somebody agrees where all do."""
+    return True
+
+
 def never_suspended(_service_id: str) -> None:
     """What is asked whether a service is suspended where none can be."""
     return
@@ -96,6 +103,7 @@ class Resolver:
         cache_size: int = 10000,
         may_run_as: Callable[[str, str], bool] = same_user,
         tokens: Callable[[str], Token | None] = no_token,
+        consented: Callable[[Question, Iterable[bytes]], bool] = always_consented,
         suspended: Callable[[str], SuspendedState | None] = never_suspended,
         note: Callable[[str, Sources], object] = not_noted,
         succession: Succession | None = None,
@@ -109,6 +117,7 @@ class Resolver:
         @param cache_size: how many different requests are remembered at most.
         @param may_run_as: whether the first user may run services as the second.
         @param tokens: a token as it is now, by its name. L{forget_token} has to be told of each change.
+        @param consented: whether the values of C{Cookie} headers say that their sender agrees.
         @param suspended: whether a service is suspended, by its id. L{forget} has to be told of each change.
         @param note: told the id of each service that is asked for, and by which tokens; not each time.
         @param wall: seconds since the epoch.
@@ -121,6 +130,7 @@ class Resolver:
         self._validate = validate
         self._may_run_as = may_run_as
         self._tokens = tokens
+        self._consented = consented
         self._suspended = suspended
         self._note = note
         self._succession = succession or Succession()
@@ -271,6 +281,9 @@ class Resolver:
     ) -> Descriptor:
         descriptor = self._descriptor(service, asked, tokens, data)
         self._note(service.id, descriptor.sources)
+        if descriptor.conditions is not None and descriptor.conditions.consented is not None:
+            # Nothing is started, and nothing of before used, that nobody was asked about.
+            return self._keep(key, descriptor)
         until = max((token.updated_at for token in tokens), default=0.0) + _fallback_secs(data, asked)
         if self._wall() < until and (others := self._before(service.id, tokens, asked)):
             choice = Choice(newest=descriptor, others=others, until=until)
@@ -343,19 +356,27 @@ class Resolver:
             principal=self._principal,
             debug=headers.DEBUG in said,
             sources=tuple(SourceToken(token.name, token.etag) for token in tokens),
-            conditions=self._conditions(service.id, data, by_token=bool(tokens)),
+            conditions=self._conditions(service.id, asked, tokens, data),
         )
 
-    def _conditions(self, service_id: str, data: TokenData, *, by_token: bool) -> Conditions | None:
+    def _conditions(
+        self, service_id: str, asked: headers.Asked, tokens: tuple[Token, ...], data: TokenData
+    ) -> Conditions | None:
         suspended = self._suspended(service_id)
         if suspended is not None and not suspended.suspended:
             suspended = None
-        if suspended is None and not by_token:
+        if suspended is None and not tokens:
             return None
+        consented = None
+        by_host = bool(tokens) and not asked.tokens and not asked.describes_service
+        if by_host and data.parameters.get("run-as-user") in {None, "*"}:
+            question = Question(token=tokens[0].name, owner=tokens[0].owner, service_id=service_id)
+            consented = partial(self._consented, question)
         return Conditions(
             suspended=suspended,
             https_only=data.metadata.get("https-redirect") is True,
-            cors_rules=cors_rules(data.metadata.get("cors-rules")) if by_token else None,
+            cors_rules=cors_rules(data.metadata.get("cors-rules")) if tokens else None,
+            consented=consented,
         )
 
     def _keep(self, key: _Key, descriptor: Descriptor) -> Descriptor:

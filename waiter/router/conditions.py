@@ -49,6 +49,10 @@ def answered_here(exchange: "Exchange", conditions: Conditions) -> tuple[int, by
             wants = next((value for name, value in asked.items() if name.lower() == _REQUEST_HEADERS), None)
             return 200, preflight_lines(safe(headers.origin), methods, None if wants is None else safe(wants))
         exchange.cors_lines = answer_lines(safe(headers.origin))
+    if conditions.consented is not None and not conditions.consented(
+        value for name, value in headers.fields if name.lower() == b"cookie"
+    ):
+        return 303, b"location: /waiter-consent%b\r\n" % safe(request.target)
     if conditions.suspended is not None:
         state = conditions.suspended
         raise ServiceSuspended(

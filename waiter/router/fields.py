@@ -49,7 +49,7 @@ _NOT_IN_TRAILERS = (
     )
 )
 _NOT_BEGINNING_TRAILERS = (WAITER, b"x-forwarded-")
-_OWN_COOKIES = (b"x-waiter-auth=", b"x-auth-expires-at=", b"x-waiter-oidc-challenge-")
+_OWN_COOKIES = (b"x-waiter-auth=", b"x-auth-expires-at=", b"x-waiter-consent=", b"x-waiter-oidc-challenge-")
 _UNSAFE = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
 _MOST_NAMES = 4096
 

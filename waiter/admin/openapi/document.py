@@ -25,6 +25,7 @@ _TAGS = {
 _VARIABLES = {
     "service-id": "The id of a service.",
     "instance-id": "The id of an instance.",
+    "asked-path": "The path that was asked for; it may contain slashes.",
     "path": "The path of a file below the instance's log directory; it may contain slashes.",
     "name": "A component, as /state lists them, or the id of a service.",
 }

@@ -37,6 +37,48 @@ ROUTER = (
         errors={503: "This router is about to stop."},
     ),
     Operation(
+        path="/waiter-consent/{asked-path}",
+        tag="requests",
+        summary="Ask a browser's user to agree",
+        description="For the host of a token without `run-as-user`: its service runs as whoever asks. Requests for it that "
+        "say nothing else are sent here (303) until a cookie says that their user agrees; then the page goes where the "
+        "request went.",
+        replies=(Reply(description="The page.", content={"text/html": TEXT}),),
+        errors=_NO_SERVICE,
+    ),
+    Operation(
+        path="/waiter-consent/",
+        tag="requests",
+        summary="Ask a browser's user to agree",
+        replies=(Reply(description="The page, for a request for /.", content={"text/html": TEXT}),),
+        errors=_NO_SERVICE,
+    ),
+    Operation(
+        path="/waiter-consent",
+        method="post",
+        tag="requests",
+        summary="Agree",
+        description="Only for the page of the same host: `Origin`, `Referer` and `X-Requested-With` have to say so.",
+        parameters=(
+            Parameter(name="mode", description="`service`, or `token` for whatever the token is going to be."),
+            Parameter(name="service-id", description="With mode `service`: which one."),
+        ),
+        replies=(
+            Reply(
+                description="That it is done. A form may say the same as the query.",
+                content={PLAIN: TEXT},
+                headers={"set-cookie": "The cookie x-waiter-consent."},
+            ),
+        ),
+        errors={400: "It is not the page that asks, or not about what the host stands for.", 405: "It is no POST."},
+    ),
+    Operation(
+        path="/waiter-consent-cookie",
+        tag="requests",
+        summary="Show what the caller has agreed to",
+        replies=(json_reply("As the cookie x-waiter-consent says.", "Consent"),),
+    ),
+    Operation(
         path="/favicon.ico",
         tag="router",
         summary="The picture for browsers",

@@ -304,6 +304,16 @@ _BY_HAND: dict[str, Any] = {
         update_time=_TIME,
     ),
     "Welcome": _object("Who answers.", message=_TEXT, cid=_TEXT, host=_TEXT, hostname=_TEXT, port=_COUNT),
+    "Consent": _object(
+        "What the caller has agreed to; nulls for nothing.",
+        ("x-waiter-consent",),
+        x_waiter_consent=_object(
+            "The cookie.",
+            ("raw-content", "formatted-content"),
+            raw_content=_TEXT_OR_NULL,
+            formatted_content={"type": ["object", "null"]},
+        ),
+    ),
     "Status": _object("Whether requests may be sent here.", status=_TEXT, message=_TEXT),
     "State": _object("The inside of this router.", ("router-id",), router_id=_TEXT),
     "Settings": _map_of({}, "The settings in force, secrets hidden."),

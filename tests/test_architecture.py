@@ -54,7 +54,7 @@ PURE = (
     "catalog.complaints",
     "catalog.consent",
     "catalog.effective",
-    "autoscaler.garbage",
+    "autoscaler.going",
     "catalog.cors",
     "catalog.headers",
     "catalog.merging",

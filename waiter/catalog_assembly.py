@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from waiter.autoscaler.collection import Rule, idle_too_long
-from waiter.autoscaler.garbage import Broken, Replaced
+from waiter.autoscaler.going import Broken, Replaced
 from waiter.autoscaler.renewal import Renewal
 from waiter.catalog import validation
 from waiter.catalog.consent import Consents

@@ -1,4 +1,4 @@
-"""L{waiter.autoscaler.garbage} and L{waiter.autoscaler.renewal}."""
+"""L{waiter.autoscaler.going} and L{waiter.autoscaler.renewal}."""
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.autoscaler.support import service
-from waiter.autoscaler.garbage import Broken, Replaced
+from waiter.autoscaler.going import Broken, Replaced
 from waiter.autoscaler.renewal import Renewal
 from waiter.model.instance import Instance
 from waiter.model.load import ServiceLoad

@@ -2,9 +2,14 @@
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import Agent
+from twisted.web.iweb import IAgent
+from zope.interface import implementer
 
 from tests.certificates import Authority
 from tests.doubles.marathon.faults import Faults
@@ -41,6 +46,15 @@ class AddressesTests(SynchronousTestCase):
         self.assertTrue(may_follow("https://a", "https://b"))
         self.assertFalse(may_follow("https://a", "http://b"))
         self.assertFalse(may_follow("http://a", "ftp://b"))
+
+
+@implementer(IHostnameResolver)
+class NoNames:
+    """Finds no name."""
+
+    def resolveHostName(self, receiver, hostName, *_, **__):
+        receiver.resolutionBegan(None)
+        receiver.resolutionComplete()
 
 
 class Sender(Protocol):
@@ -109,6 +123,23 @@ class ClientTests(World, TestCase):
         await client.create(APP)
         self.assertEqual(await self.apps(client), ["/waiter-service-a"])
         self.assertEqual(client.addresses.current, self.double.url)
+
+    async def test_anAddressWhoseNameIsNotFoundIsPassedOver(self):
+        names = MemoryReactorClock()
+        names.nameResolver = NoNames()
+        nowhere, real = Agent(names), Agent(reactor)
+
+        @implementer(IAgent)
+        class Agents:
+            def request(self, method, uri, *rest):
+                return (nowhere if b"nowhere" in uri else real).request(method, uri, *rest)
+
+        client = self.client("http://nowhere.invalid:8080", self.double.url, agents=lambda _: Agents())
+        await client.create(APP)
+        self.assertIsNotNone(await client.app("waiter-service-a"))
+        lost = self.client("http://nowhere.invalid:8080", agents=lambda _: nowhere)
+        error = await self.assertFailure(Deferred.fromCoroutine(lost.app("waiter-service-a")), MarathonUnreachable)
+        self.assertIn("nowhere.invalid", str(error))
 
     async def test_anAddressThatHangsIsPassedOver(self):
         factory, hanging = self.listen(b"")

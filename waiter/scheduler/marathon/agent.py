@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import treq.client
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.web.client import Agent, ResponseFailed
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
@@ -96,7 +96,7 @@ class AgentFiles:
         url = f"http://{host}:{self._port}/files/{what}?{urlencode(arguments)}"
         try:
             return await Deferred.fromCoroutine(self._ask(url)).addTimeout(_PATIENCE_SECS, self.reactor)
-        except (ConnectError, ResponseFailed, TookTooLong, MarathonUnreachable) as error:
+        except (ConnectError, DNSLookupError, ResponseFailed, TookTooLong, MarathonUnreachable) as error:
             raise ServiceUnavailable(f"The files are on {host}, whose Mesos agent does not answer: {error}") from None
 
     async def _ask(self, url: str) -> str:

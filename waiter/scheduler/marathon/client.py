@@ -10,7 +10,7 @@ import attrs
 import treq.client
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.web.client import Agent, HTTPConnectionPool, RequestTransmissionFailed, ResponseFailed
 from twisted.web.http_headers import Headers
@@ -30,7 +30,8 @@ from waiter.version import __version__
 #: More than any cluster's answer; keeps a server that sends for ever from filling the memory.
 MOST_BYTES = 512 * 1024 * 1024
 _MOST_REDIRECTS = 3
-_UNREACHABLE = (ConnectError, TookTooLong, ResponseFailed, RequestTransmissionFailed)
+_NOT_REACHED = (ConnectError, DNSLookupError)
+_UNREACHABLE = (*_NOT_REACHED, TookTooLong, ResponseFailed, RequestTransmissionFailed)
 _TRY_ANOTHER = frozenset({500, 501, 502, 503, 504})
 
 
@@ -246,7 +247,7 @@ class MarathonClient:
                 response = await self._ask(method, address + path, content, accept)
             except _UNREACHABLE as error:
                 troubles.append(f"{address}: {_reason(error)}")
-                if method != "GET" and not isinstance(error, ConnectError):
+                if method != "GET" and not isinstance(error, _NOT_REACHED):
                     # It may have been done.
                     break
                 continue

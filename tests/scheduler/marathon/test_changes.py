@@ -214,6 +214,19 @@ class KillTests(SynchronousTestCase):
         self.assertEqual([self.successResultOf(each).status for each in killings], [503, 503])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_whateverGoesWrongWhoAskedIsTold(self):
+        self.client.refusals["kill"] = [RuntimeError("of another kind")]
+        self.assertEqual(self.successResultOf(self.kill(0)).status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertTrue(self.successResultOf(self.kill(0)).killed)
+
+    def test_nothingIsKeptOfAServiceThatWasDeleted(self):
+        self.client.refusals["kill"] = [MarathonRefused("no", status=403)]
+        self.successResultOf(self.kill(0))
+        self.assertIn(ID, self.kills._desks)
+        self.kills.forget(ID)
+        self.assertEqual(self.kills._desks, {})
+
     def test_whatIsUnderWayIsShown(self):
         self.assertEqual(self.kills.state(), {})
         self.client.deployed = [{"id": "d"}]

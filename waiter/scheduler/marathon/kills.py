@@ -97,6 +97,7 @@ class Kills:
         desk = self._desks.get(service_id)
         if desk is not None:
             desk.failing_since = None
+            self._put_away(service_id, desk)
 
     def state(self) -> Mapping[str, Any]:
         """Those that are under way and those that fail; JSON-able."""
@@ -117,15 +118,26 @@ class Kills:
         try:
             while desk.asked:
                 asked, desk.asked = desk.asked, []
-                await self._kill_all(service_id, desk, asked)
+                try:
+                    await self._kill_all(service_id, desk, asked)
+                except CancelledError:
+                    raise
+                except Exception:  # noqa: BLE001 - nobody must wait for ever
+                    self._log.failure("Instances of {service_id} could not be killed", service_id=service_id)
+                    for instance, _, told in asked:
+                        _tell(told, instance, 500, "Unable to kill instance")
         except CancelledError:
             for instance, _, told in (*asked, *desk.asked):
                 _tell(told, instance, 503, "Waiter is stopping")
+            desk.asked = []
             raise
         finally:
             desk.busy = False
-            if desk.failing_since is None and not desk.asked:
-                self._desks.pop(service_id, None)
+            self._put_away(service_id, desk)
+
+    def _put_away(self, service_id: str, desk: _Desk) -> None:
+        if desk.failing_since is None and not desk.asked and not desk.busy:
+            self._desks.pop(service_id, None)
 
     async def _kill_all(self, service_id: str, desk: _Desk, asked: list[Asked]) -> None:
         try:

@@ -23,7 +23,6 @@ class _Lowered:
     """A number of instances that was asked for and is not set, because more of them run."""
 
     asked: int
-    done: int
     until: float
 
 
@@ -124,7 +123,7 @@ class Sightings:
         """
         if asked < done:
             until = self._clock.seconds() + self._lowered_secs
-            self._lowered[service_id] = _Lowered(asked, done, until)
+            self._lowered[service_id] = _Lowered(asked, until)
         else:
             self._lowered.pop(service_id, None)
 
@@ -133,9 +132,6 @@ class Sightings:
         self.dead[instance.id] = (instance, self._wall())
         while len(self.dead) > _MOST_DEAD:
             del self.dead[next(iter(self.dead))]
-        lowered = self._lowered.get(instance.service_id)
-        if lowered is not None:
-            self._lowered[instance.service_id] = attrs.evolve(lowered, done=lowered.done - 1)
 
     def expire(self, service_id: str, instance_id: str) -> bool:
         """Mark an instance; whether it is there."""

@@ -312,6 +312,25 @@ class DeploymentTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.scale(3, force=True)), 3)
         self.assertEqual(self.client.calls, [("delete-deployment", DEPLOYMENT["id"]), ("update", 3)])
 
+    def settle(self, instances):
+        return self.successResultOf(Deferred.fromCoroutine(self.deployments.settle(ID, instances)))
+
+    def test_whatIsStuckIsSetToWhatRuns(self):
+        self.client.instances = 5
+        self.settle(5)
+        self.assertEqual(self.client.calls, [("update", 2)])
+
+    def test_whatWasScaledMeanwhileOrIsBeingChangedIsNotStuck(self):
+        self.client.instances = 6
+        self.settle(5)
+        self.client.deployed = [{"id": "d"}]
+        self.settle(6)
+        self.client.deployed, self.client.instances = [], 2
+        self.settle(2)
+        self.client.exists = False
+        self.settle(2)
+        self.assertEqual(self.client.calls, [])
+
     def test_whatIsNotThereCannotBeScaled(self):
         self.client.refusals["update"] = [MarathonRefused("gone", status=404)]
         self.failureResultOf(self.scale(5), ServiceNotFound)

@@ -183,7 +183,7 @@ class UpkeepTests(SynchronousTestCase):
         stuck = app(instance("1"), instances=3)
         self.assertEqual(self.due(stuck), {})
         self.assertEqual(self.due(stuck, after=60), {})
-        self.assertEqual(self.due(stuck, after=1), {ID: 1})
+        self.assertEqual(self.due(stuck, after=1), {ID: 3})
 
     def test_oneThatMovesIsLeftAlone(self):
         self.due(app(instance("1"), instances=3))
@@ -211,4 +211,4 @@ class UpkeepTests(SynchronousTestCase):
         self.assertEqual(self.due(stuck, after=100), {})
         self.leads = True
         self.assertEqual(self.due(stuck, after=1), {})
-        self.assertEqual(self.due(stuck, after=61), {ID: 1})
+        self.assertEqual(self.due(stuck, after=61), {ID: 3})

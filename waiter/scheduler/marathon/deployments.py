@@ -99,6 +99,26 @@ class Deployments:
                 raise
         return number
 
+    async def settle(self, service_id: str, instances: int) -> None:
+        """
+        Set the number of instances to what runs, unless the app is being changed, or was since it was to run this number.
+
+        @param instances: how many it was to run when it was last seen.
+        @raise MarathonError: it could not be set now.
+        """
+        app = await self._client.app(service_id)
+        if app is None or app.get("deployments") or app.get("instances") != instances:
+            return
+        number = len(app.get("tasks") or ())
+        if number != instances:
+            self._log.warn(
+                "{service_id} got stuck: nothing changes it, and it has another number of instances than it should. "
+                "It is set to {number}.",
+                service_id=service_id,
+                number=number,
+            )
+            await self._client.update(service_id, scale_json(app, number))
+
     async def delete(self, service_id: str, accepted: Callable[[], object]) -> DeleteResult:
         """
         Delete an app and wait for the end of its tasks.

@@ -31,7 +31,7 @@ from waiter.scheduler.marathon.agent import AgentFiles
 from waiter.scheduler.marathon.bell import Bell
 from waiter.scheduler.marathon.client import MarathonClient
 from waiter.scheduler.marathon.deployments import Deployments
-from waiter.scheduler.marathon.errors import MarathonError
+from waiter.scheduler.marathon.errors import MarathonError, MarathonRefused
 from waiter.scheduler.marathon.events import EventStream
 from waiter.scheduler.marathon.kills import Kills
 from waiter.scheduler.marathon.logs import TaskLogs
@@ -306,7 +306,13 @@ class MarathonScheduler(TwistedService):
         asked_at = self._framework_asked_at
         if asked_at is not None and now - asked_at < self._rules.framework_id_ttl_secs:
             return
-        framework_id = await self._client.framework_id()
+        try:
+            framework_id = await self._client.framework_id()
+        except MarathonRefused as refusal:
+            # Marathon may keep it from us; only logs need it.
+            self._framework_asked_at = now
+            self._log.warn("Logs of instances may not be found: {refusal}", refusal=refusal)
+            return
         if framework_id is not None:
             self._framework_asked_at = now
             self._place = attrs.evolve(self._place, framework_id=framework_id)
@@ -335,14 +341,12 @@ class MarathonScheduler(TwistedService):
     async def _look_after_all(self) -> None:
         if self._listed_at is None or self._trouble is not None:
             return
-        for service_id, number in self._upkeep.due(self._seen.apps, self._seen.asked).items():
-            self._log.warn(
-                "{service_id} got stuck: nothing changes it, and it has another number of instances than it should. "
-                "It is set to {number}.",
-                service_id=service_id,
-                number=number,
-            )
-            await self._deployments.scale(service_id, number, force=False)
+        for service_id, instances in self._upkeep.due(self._seen.apps, self._seen.asked).items():
+            try:
+                await self._deployments.settle(service_id, instances)
+            except MarathonRefused as refusal:
+                # The others are looked after all the same.
+                self._log.warn("{service_id} stays stuck: {refusal}", service_id=service_id, refusal=refusal)
 
     def _look_after(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._look_after_all())

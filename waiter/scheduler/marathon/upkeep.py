@@ -20,7 +20,7 @@ class _Mismatch:
 class Upkeep:
     """
     Notices apps that no deployment changes and that yet have another number of tasks than they should, for long: their
-    deployment was ended half way. They are to be scaled to what they have.
+    deployment was ended half way. They are to be set to what they have.
 
     Only the leader acts. Others forget what they saw, so that a new leader waits for the whole time.
     """
@@ -33,7 +33,7 @@ class Upkeep:
 
     def due(self, apps: Mapping[str, App], asked: Callable[[str], int | None]) -> dict[str, int]:
         """
-        What is to be scaled to what now.
+        The apps that are stuck now, with the number of instances that they should have.
 
         @param apps: all there are, by service id, with their deployments.
         @param asked: how many instances of a service were asked for, if that is known to differ from what Marathon says.
@@ -52,7 +52,7 @@ class Upkeep:
             seen[service_id] = before if before is not None and same else _Mismatch(app.instances, tasks, now)
         self._seen = seen
         return {
-            service_id: mismatch.tasks
+            service_id: mismatch.instances
             for service_id, mismatch in seen.items()
             if now - mismatch.since > self._patience_secs
         }

@@ -70,6 +70,7 @@ PURE = (
     "catalog.admission",
     "scheduler.local.footprint",
     "scheduler.local.limits",
+    "scheduler.environment",
     "scheduler.local.environment",
     "scheduler.local.validation",
     "scheduler.marathon.addresses",

@@ -49,8 +49,8 @@ from waiter.router.instance_tls import secure_connector
 from waiter.router.limits import Limits
 from waiter.router.listening import CannotListen, ListeningService
 from waiter.router.router import Router
+from waiter.scheduler.environment import service_password
 from waiter.scheduler.health import HealthProbe
-from waiter.scheduler.local.environment import service_password
 from waiter.scheduler_assembly import make_scheduler
 from waiter.settings import BackendTLSSettings, Settings, SettingsError, meaning
 from waiter.state_directory import StateDirectory, StateDirectoryError

@@ -14,9 +14,9 @@ from twisted.trial.unittest import TestCase
 
 from tests.scheduler.local.world import PORTS, SchedulerWorld
 from tests.scheduler.servers import SERVER, SLEEPER, program
+from waiter.scheduler.environment import service_password
 from waiter.scheduler.interface import Signal
 from waiter.scheduler.local import runner
-from waiter.scheduler.local.environment import service_password
 from waiter.scheduler.local.ports import port_is_used
 from waiter.scheduler.local.processes import snapshot
 from waiter.scheduler.local.records import InstanceDirectory

@@ -6,8 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scheduler.local.fakes import service
 from waiter.errors import ServiceForbidden
+from waiter.scheduler.environment import service_password
 from waiter.scheduler.local.backoff import Backoff
-from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
+from waiter.scheduler.local.environment import instance_environment, without_secrets
 from waiter.scheduler.local.validation import check_runs_here
 from waiter.scheduler.probing import FailedChecks, starting_pause
 

@@ -13,9 +13,10 @@ from zope.interface import implementer
 
 from waiter.model.resources import Resources
 from waiter.model.service import Service
+from waiter.scheduler.environment import service_password
 from waiter.scheduler.local.census import Census
 from waiter.scheduler.local.disk import DISK_FULL
-from waiter.scheduler.local.environment import instance_environment, service_password, without_secrets
+from waiter.scheduler.local.environment import instance_environment, without_secrets
 from waiter.scheduler.local.explanations import not_started, waits_for
 from waiter.scheduler.local.interface import CannotStart, IRunner, IRunning
 from waiter.scheduler.local.launcher import command_shell, launch, launcher_script

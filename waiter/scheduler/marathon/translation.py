@@ -10,6 +10,7 @@ import attrs
 from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag, Instance
 from waiter.model.service import Service
+from waiter.scheduler.environment import service_environment
 
 #: Tasks in these states are dead, or will be in a moment.
 ENDED = frozenset(
@@ -111,7 +112,13 @@ def app_json(
         "backoffFactor": description.restart_backoff_factor,
         "cpus": description.cpus,
         "disk": 0,
-        "env": app_environment(service, cluster=cluster, password=password, home=home_prefix + description.run_as_user),
+        "env": service_environment(
+            description,
+            cluster=cluster,
+            service_id=service.id,
+            home=home_prefix + description.run_as_user,
+            password=password,
+        ),
         "healthChecks": [_health_check(description)],
         "labels": labels,
         "mem": description.mem,
@@ -121,30 +128,6 @@ def app_json(
     if description.termination_grace_period_secs > 0:
         app["taskKillGracePeriodSeconds"] = description.termination_grace_period_secs
     return app
-
-
-def app_environment(service: Service, *, cluster: str, password: str, home: str) -> dict[str, str]:
-    """The environment variables of an instance, beside those that Mesos and Marathon set."""
-    description = service.description
-    given = dict(description.env)
-    token = given.pop("WAITER_CONFIG_TOKEN", None)
-    own = {
-        "HOME": home,
-        "LOGNAME": description.run_as_user,
-        "USER": description.run_as_user,
-        "WAITER_CLUSTER": cluster,
-        "WAITER_CONCURRENCY_LEVEL": str(description.concurrency_level),
-        "WAITER_CPUS": f"{description.cpus:g}",
-        "WAITER_MEM_MB": f"{description.mem:.15g}",
-        "WAITER_PASSWORD": password,
-        "WAITER_SERVICE_ID": service.id,
-        "WAITER_USERNAME": "waiter",
-    }
-    if description.metric_group is not None:
-        own["WAITER_METRIC_GROUP"] = description.metric_group
-    if token is not None:
-        own["WAITER_TOKEN"] = token
-    return given | own
 
 
 def _health_check(description: ServiceDescription) -> dict[str, Any]:

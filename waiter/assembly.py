@@ -52,7 +52,7 @@ from waiter.router.router import Router
 from waiter.scheduler.environment import service_password
 from waiter.scheduler.health import HealthProbe
 from waiter.scheduler_assembly import make_scheduler
-from waiter.settings import BackendTLSSettings, Settings, SettingsError, meaning
+from waiter.settings import Settings, SettingsError, meaning
 from waiter.state_directory import StateDirectory, StateDirectoryError
 from waiter.support.ordered import OrderedService
 from waiter.support.periodic import Periodic
@@ -157,7 +157,8 @@ def assemble(
     catalog = make_catalog(reactor, settings, store, secret, wall=wall)
     services = catalog.services
 
-    trust = _trust(settings.backend_tls)
+    with meaning("backend-tls.ca-file"):
+        trust = Trust.from_file(settings.backend_tls.ca_file, name=settings.backend_tls.server_name)
 
     @lru_cache(maxsize=PASSWORDS_KEPT)
     def password(service_id: str) -> str:
@@ -456,16 +457,6 @@ def make_identity(settings: Settings, now: float) -> Identity:
         port=ports[0] if ports else 0,
         started_at=now,
     )
-
-
-def _trust(settings: BackendTLSSettings) -> Trust:
-    path = settings.ca_file
-    try:
-        authorities = None if path is None else Path(path).read_bytes()
-    except OSError as error:
-        raise SettingsError(f"backend-tls.ca-file: {path} cannot be read: {error.strerror}") from None
-    with meaning(f"backend-tls.ca-file: {path}"):
-        return Trust(authorities=authorities, name=settings.server_name)
 
 
 def _request_log_path(settings: Settings, state_directory: StateDirectory) -> Path | None:

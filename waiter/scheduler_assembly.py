@@ -1,7 +1,6 @@
 """Builds what runs instances, as the settings say."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from waiter.catalog.services import ServiceCatalog
@@ -10,7 +9,7 @@ from waiter.scheduler.health import HealthProbe
 from waiter.scheduler.local.limits import InstanceLimits
 from waiter.scheduler.local.rotation import LogRotation
 from waiter.scheduler.local.scheduler import LocalScheduler
-from waiter.settings import MarathonSettings, SchedulerSettings, Settings, SettingsError, meaning
+from waiter.settings import SchedulerSettings, Settings, meaning
 from waiter.state_directory import StateDirectory
 from waiter.support.trust import Trust
 
@@ -72,12 +71,14 @@ def _marathon(
     from waiter.scheduler.marathon.scheduler import MarathonScheduler  # noqa: PLC0415
 
     given = settings.marathon
+    with meaning("marathon.ca-file"):
+        trust = Trust.from_file(given.ca_file)
     with meaning("marathon.urls"):
         client = MarathonClient(
             reactor,
             given.urls,
             credentials=Credentials(username=given.username, password=given.password, token=given.token),
-            policy=TrustPolicy(_authorities(given)),
+            policy=TrustPolicy(trust),
             patience=Patience(
                 connect=given.connect_timeout_ms / 1000,
                 answer=given.request_timeout_ms / 1000,
@@ -107,16 +108,6 @@ def _marathon(
         rules=rules,
         is_leader=is_leader,
     )
-
-
-def _authorities(given: MarathonSettings) -> Trust:
-    path = given.ca_file
-    try:
-        authorities = None if path is None else Path(path).read_bytes()
-    except OSError as error:
-        raise SettingsError(f"marathon.ca-file: {path} cannot be read: {error.strerror}") from None
-    with meaning(f"marathon.ca-file: {path}"):
-        return Trust(authorities=authorities)
 
 
 def _instance_limits(settings: SchedulerSettings) -> InstanceLimits:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
+from pathlib import Path
 from weakref import ref
 
 from OpenSSL import SSL, crypto
@@ -58,6 +59,22 @@ class Trust:
         self._root = None if authorities is None else trustRootFromCertificates(_read(authorities))
         self._name = name
         self.creator = lru_cache(maxsize=1024)(self._creator)
+
+    @classmethod
+    def from_file(cls, path: str | None, *, name: str | None = None) -> "Trust":
+        """
+        The trust in the authorities of a file; in those of the machine if there is none.
+
+        @raise ValueError: the file cannot be read, or has no certificates in it.
+        """
+        if path is None:
+            return cls(name=name)
+        try:
+            return cls(authorities=Path(path).read_bytes(), name=name)
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
     def _creator(self, host: str) -> IOpenSSLClientConnectionCreator:
         """What makes the TLS connections to a host; the same for the same host."""

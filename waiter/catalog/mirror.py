@@ -1,12 +1,13 @@
 """Stored records that are needed without waiting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from waiter.catalog.interface import IStore
+from waiter.support.background import Background
 
 T = TypeVar("T")
 
@@ -18,6 +19,8 @@ class Mirror(Generic[T]):
     Keeps what is stored under a prefix in memory, too, and follows changes, whoever makes them.
 
     What is in memory is what the store said last: a change is there when it has been read back.
+
+    @ivar background: what is under way that concerns this store and that nobody waits for.
     """
 
     _log = Logger()
@@ -45,17 +48,20 @@ class Mirror(Generic[T]):
         self._waiting: dict[str, list[Deferred[None]]] = {}
         self._reading: set[str] = set()
         self._end_watch: Callable[[], None] | None = None
+        self.background = Background()
 
     def start(self) -> Deferred[None]:
         """Read all. Fails if the store does; cancelling ends the reading."""
+        self.background.restart()
         self._end_watch = self._store.watch(self._prefix, self._tell)
         return Deferred.fromCoroutine(self._load())
 
-    def stop(self) -> None:
-        """Follow no more."""
+    def stop(self) -> Deferred[None]:
+        """Follow no more. Fires when what is under way in the background is given up."""
         if self._end_watch is not None:
             self._end_watch()
             self._end_watch = None
+        return self.background.stop()
 
     def __len__(self) -> int:
         return len(self._values)
@@ -76,6 +82,12 @@ class Mirror(Generic[T]):
         """Remove a record, likewise."""
         await self._store.delete(self._prefix + name)
         await self.refresh(name)
+
+    def forget(self, names: Collection[str]) -> None:
+        """Remove such of these records as there are, soon. Failures are logged."""
+        for name in names:
+            if name in self._values:
+                self.background.start(self.delete(name), f"Forgetting {name}")
 
     def refresh(self, name: str) -> Deferred[None]:
         """

@@ -11,7 +11,6 @@ from twisted.logger import Logger
 from waiter.catalog.interface import Conflict, IStore
 from waiter.catalog.mirror import Mirror
 from waiter.model.source import References, Sources, SourceToken
-from waiter.support.background import Background
 
 KEY_PREFIX = "references/"
 
@@ -36,20 +35,17 @@ class ReferenceCatalog(TwistedService):
         self._store = store
         self._noted: dict[str, References] = {}
         self._mirror: Mirror[References] = Mirror(store, KEY_PREFIX, read=_read)
-        self._background = Background()
         self._writing: set[str] = set()
 
     def startService(self) -> Deferred[None]:
         """Read what is stored. Fails if the store does; cancelling ends the reading."""
         super().startService()
-        self._background.restart()
         return self._mirror.start()
 
     def stopService(self) -> Deferred[None]:
         """Follow changes no more. Fires when what is being written is given up."""
         super().stopService()
-        self._mirror.stop()
-        return self._background.stop()
+        return self._mirror.stop()
 
     def get(self, service_id: str) -> References:
         """All that is known."""
@@ -70,14 +66,13 @@ class ReferenceCatalog(TwistedService):
         # What is still noted could perhaps not be stored.
         if (noted.sources or known.sources) and service_id not in self._writing:
             self._writing.add(service_id)
-            self._background.start(self._write(service_id), f"Writing the references of {service_id}")
+            self._mirror.background.start(self._write(service_id), f"Writing the references of {service_id}")
 
     def forget(self, service_ids: Collection[str]) -> None:
         """These services are not known any more. What is stored of them is removed soon."""
         for service_id in service_ids:
             self._noted.pop(service_id, None)
-            if self._mirror.get(service_id) is not None:
-                self._background.start(self._mirror.delete(service_id), f"Forgetting {service_id}")
+        self._mirror.forget(service_ids)
 
     async def _write(self, service_id: str) -> None:
         try:

@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred
 
 from waiter.catalog.interface import IStore
 from waiter.catalog.mirror import Mirror
-from waiter.support.background import Background
 from waiter.support.topic import Topic
 
 KEY_PREFIX = "suspended/"
@@ -41,21 +40,18 @@ class Suspensions(TwistedService):
     def __init__(self, store: IStore, *, wall: Callable[[], float] = time.time) -> None:
         """@param wall: seconds since the epoch."""
         self._wall = wall
-        self._background = Background()
         self.changes: Topic[str] = Topic()
         self._mirror: Mirror[SuspendedState] = Mirror(store, KEY_PREFIX, read=_read, changed=self.changes.publish)
 
     def startService(self) -> Deferred[None]:
         """Read what is stored. Fails if the store does; cancelling ends the reading."""
         super().startService()
-        self._background.restart()
         return self._mirror.start()
 
     def stopService(self) -> Deferred[None]:
         """Follow changes no more. Fires when what is being written is given up."""
         super().stopService()
-        self._mirror.stop()
-        return self._background.stop()
+        return self._mirror.stop()
 
     def get(self, service_id: str) -> SuspendedState | None:
         """What was said last; C{None} if the service was never suspended."""
@@ -72,9 +68,7 @@ class Suspensions(TwistedService):
 
     def forget(self, service_ids: Collection[str]) -> None:
         """These services are not known any more. What is stored of them is removed soon."""
-        for service_id in service_ids:
-            if self._mirror.get(service_id) is not None:
-                self._background.start(self._mirror.delete(service_id), f"Forgetting {service_id}")
+        self._mirror.forget(service_ids)
 
 
 def _read(stored: bytes) -> SuspendedState:

@@ -3,6 +3,7 @@
 import json
 
 import attrs
+import treq
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
@@ -373,9 +374,37 @@ class Api:
         self.settle()
         return Answered(response, test.successResultOf(body))
 
+    def watch(self, test, path):
+        """Ask for an answer of many messages, which go on coming."""
+        asked = self.begin("GET", path)
+        self.settle()
+        return Watching(self, test.successResultOf(asked))
+
     def json(self, test, path, **arguments):
         """Ask for JSON."""
         return self.ask(test, path, **arguments).json
+
+
+class Watching:
+    """
+    An answer that goes on.
+
+    @ivar code: its status.
+    @ivar ended: C{[None]} once it has come to its end.
+    """
+
+    def __init__(self, api, response):
+        self._api = api
+        self._received = []
+        self.code = response.code
+        self.ended = []
+        treq.collect(response, self._received.append).addBoth(self.ended.append)
+        api.settle()
+
+    def messages(self):
+        """All that came."""
+        self._api.settle()
+        return [json.loads(line) for line in b"".join(self._received).splitlines()]
 
 
 @attrs.define

@@ -1,9 +1,6 @@
 """L{waiter.admin.instance_watch}."""
 
-import json
-
 import attrs
-import treq
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.admin.support import Api, make_instance, make_service, running
@@ -17,23 +14,13 @@ class InstanceWatchTests(SynchronousTestCase):
         self.api = Api()
 
     def watch(self, query=""):
-        asked = self.api.begin("GET", f"/apps/instances?watch=true{query}")
-        self.api.settle()
-        response = self.successResultOf(asked)
-        self.assertEqual(response.code, 200)
-        self.received = []
-        self.ended = []
-        treq.collect(response, self.received.append).addBoth(self.ended.append)
-        self.api.settle()
-
-    def messages(self):
-        self.api.settle()
-        return [json.loads(line) for line in b"".join(self.received).splitlines()]
+        self.watching = self.api.watch(self, f"/apps/instances?watch=true{query}")
+        self.assertEqual(self.watching.code, 200)
 
     def told(self):
         """Of each message its type, and the ids of what is updated and of what is removed."""
         ids = []
-        for message in self.messages():
+        for message in self.watching.messages():
             changes = message["object"]["healthy-instances"]
             ids.append(
                 (message["type"], *([view["id"] for view in changes.get(kind, ())] for kind in ("updated", "removed")))
@@ -47,7 +34,7 @@ class InstanceWatchTests(SynchronousTestCase):
     def test_firstThereAreAllThatAreHealthy(self):
         self.api.run(running(A, "1", "2", unhealthy=(make_instance(unique="3"),)))
         self.watch()
-        [initial] = self.messages()
+        [initial] = self.watching.messages()
         self.assertEqual(set(initial), {"id", "type", "object"})
         self.assertEqual(self.told(), [("initial", [f"{A.id}.1", f"{A.id}.2"], [])])
         shown = self.api.json(self, f"/apps/{A.id}")["instances"]["active-instances"][0]
@@ -63,7 +50,7 @@ class InstanceWatchTests(SynchronousTestCase):
         self.watch()
         self.api.aggregator.know(running(A, "2", "3"), running(B, "1"))
         self.assertEqual(self.told()[1:], [("events", [f"{A.id}.3"], [f"{A.id}.1"])])
-        [initial, events] = self.messages()
+        [initial, events] = self.watching.messages()
         self.assertEqual(events["id"], initial["id"])
         self.assertEqual([view["healthy?"] for view in events["object"]["healthy-instances"]["removed"]], [False])
         self.assertEqual([view["healthy?"] for view in events["object"]["healthy-instances"]["updated"]], [True])
@@ -71,9 +58,9 @@ class InstanceWatchTests(SynchronousTestCase):
     def test_kindsOfChangesThatThereAreNoneOfAreLeftOut(self):
         self.watch()
         self.api.aggregator.know(running(A, "1"))
-        self.assertEqual(set(self.messages()[1]["object"]["healthy-instances"]), {"updated"})
+        self.assertEqual(set(self.watching.messages()[1]["object"]["healthy-instances"]), {"updated"})
         self.api.aggregator.know()
-        self.assertEqual(set(self.messages()[2]["object"]["healthy-instances"]), {"removed"})
+        self.assertEqual(set(self.watching.messages()[2]["object"]["healthy-instances"]), {"removed"})
 
     def test_whenAnInstanceIsToBeReplaced_itIsToldAnew(self):
         state = running(A, "1", "2")
@@ -81,13 +68,13 @@ class InstanceWatchTests(SynchronousTestCase):
         self.watch()
         self.api.aggregator.know(attrs.evolve(state, expired=state.healthy[:1]))
         self.assertEqual(self.told()[1:], [("events", [f"{A.id}.1"], [])])
-        self.assertEqual(self.messages()[1]["object"]["healthy-instances"]["updated"][0]["flags"], ["expired"])
+        self.assertEqual(self.watching.messages()[1]["object"]["healthy-instances"]["updated"][0]["flags"], ["expired"])
 
     def test_whenNothingChangesForTheHealthyOnes_nothingIsTold(self):
         self.api.aggregator.know(running(A, "1"))
         self.watch()
         self.api.aggregator.know(running(A, "1", failed=(make_instance(unique="4", exit_code=1),)))
-        self.assertEqual(len(self.messages()), 1)
+        self.assertEqual(len(self.watching.messages()), 1)
 
     def test_whenAServiceIsGone_itsInstancesAre(self):
         self.api.aggregator.know(running(A, "1"), running(B, "1"))
@@ -113,7 +100,7 @@ class InstanceWatchTests(SynchronousTestCase):
         self.assertEqual(self.told(), [("initial", [f"{A.id}.1"], [])])
         self.watch("&run-as-user=*")
         self.assertEqual(self.told(), [("initial", [f"{A.id}.1", f"{B.id}.1"], [])])
-        views = self.messages()[0]["object"]["healthy-instances"]["updated"]
+        views = self.watching.messages()[0]["object"]["healthy-instances"]["updated"]
         self.assertEqual(["log-url" in view for view in views], [True, False])
 
     def test_whatChangesWhileTheFirstMessageIsMadeIsToldAfterIt(self):
@@ -133,15 +120,15 @@ class InstanceWatchTests(SynchronousTestCase):
         self.watch("&streaming-timeout=3000")
         self.api.clock.advance(2)
         self.api.aggregator.know(running(A, "1"))
-        self.messages()
+        self.watching.messages()
         for _ in range(5):
             self.api.clock.advance(0.5)
         self.api.settle()
-        self.assertEqual(self.ended, [])
+        self.assertEqual(self.watching.ended, [])
         for _ in range(2):
             self.api.clock.advance(0.5)
         self.api.settle()
-        self.assertEqual(self.ended, [None])
+        self.assertEqual(self.watching.ended, [None])
         self.assertEqual(self.api.clock.getDelayedCalls(), [])
         self.assertEqual(len(self.api.aggregator.states._subscribers), 0)
 

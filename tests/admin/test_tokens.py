@@ -2,7 +2,6 @@
 
 import json
 
-import treq
 from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -247,25 +246,15 @@ class WatchTests(TokenTestCase):
     def watch(self, query="", **parts):
         if parts:
             self.api = Api(**parts)
-        self.asked = self.api.begin("GET", f"/tokens?watch=true{query}")
-        self.api.settle()
-        response = self.successResultOf(self.asked)
-        self.assertEqual(response.code, 200)
-        self.received = []
-        self.ended = []
-        treq.collect(response, self.received.append).addBoth(self.ended.append)
-        self.api.settle()
-
-    def messages(self):
-        self.api.settle()
-        return [json.loads(line) for line in b"".join(self.received).splitlines()]
+        self.watching = self.api.watch(self, f"/tokens?watch=true{query}")
+        self.assertEqual(self.watching.code, 200)
 
     def test_firstThereIsAll_thenWhatChanges(self):
         self.made("a-token")
         self.watch()
         self.made("b-token", {"cmd": "x", "maintenance": {"message": "off"}})
         self.api.ask(self, "/token?token=a-token", method="DELETE")
-        initial, *events = self.messages()
+        initial, *events = self.watching.messages()
         self.assertEqual((initial["type"], initial["reference-type"]), ("INITIAL", "token"))
         self.assertEqual([entry["token"] for entry in initial["object"]], ["a-token"])
         self.assertEqual({message["type"] for message in events}, {"EVENTS"})
@@ -293,10 +282,10 @@ class WatchTests(TokenTestCase):
         self.watch("&maintenance=true&include=metadata")
         self.made("a-token")
         off = {**SERVICE, "maintenance": {"message": "off"}}
-        self.assertEqual(len(self.messages()), 1)
+        self.assertEqual(len(self.watching.messages()), 1)
         etag = self.made("a-token", off).header("etag")
         self.made("a-token")
-        changes = [change for message in self.messages()[1:] for change in message["object"]]
+        changes = [change for message in self.watching.messages()[1:] for change in message["object"]]
         self.assertEqual([change["type"] for change in changes], ["UPDATE", "DELETE"])
         self.assertEqual(changes[0]["object"]["etag"], etag)
 
@@ -304,15 +293,15 @@ class WatchTests(TokenTestCase):
         self.watch("&streaming-timeout=3000")
         self.api.clock.advance(2)
         self.made("a-token")
-        self.messages()
+        self.watching.messages()
         for _ in range(5):
             self.api.clock.advance(0.5)
         self.api.settle()
-        self.assertEqual(self.ended, [])
+        self.assertEqual(self.watching.ended, [])
         for _ in range(2):
             self.api.clock.advance(0.5)
         self.api.settle()
-        self.assertEqual(self.ended, [None])
+        self.assertEqual(self.watching.ended, [None])
         self.assertEqual(self.api.clock.getDelayedCalls(), [])
 
     def test_whenTheServerWantsToEnd_itEnds(self):
@@ -321,7 +310,7 @@ class WatchTests(TokenTestCase):
         draining.append(True)
         self.api.clock.advance(1)
         self.api.settle()
-        self.assertEqual(self.ended, [None])
+        self.assertEqual(self.watching.ended, [None])
 
     def test_aTimeoutIsANumber(self):
         answer = self.get("/tokens?watch=true&streaming-timeout=x")

@@ -60,7 +60,6 @@ class Acceptor:
     and drops clients unseen when it fails so. This one logs, rests, and goes on.
 
     @ivar accepted: how many connections have been accepted.
-    @ivar rests: how many times accepting was impossible.
     """
 
     _log = Logger()
@@ -95,7 +94,6 @@ class Acceptor:
         self._rest: IDelayedCall | None = None
         self._silent_until = float("-inf")
         self.accepted = 0
-        self.rests = 0
 
     def start(self) -> None:
         """Begin to accept, or do so when C{resume} is called."""
@@ -183,7 +181,6 @@ class Acceptor:
         return True
 
     def _take_rest(self, error: OSError) -> None:
-        self.rests += 1
         now = self._reactor.seconds()
         if now >= self._silent_until:
             self._silent_until = now + SILENCE_SECS

@@ -16,7 +16,6 @@ class Door:
     @ivar open: connections now.
     @ivar most: so many are enough; C{None} for no bound.
     @ivar most_per_address: from one address; 0 for no bound. Connections without an address, on UNIX sockets, do not count.
-    @ivar closings: how often there were enough of all.
     """
 
     def __init__(
@@ -29,7 +28,6 @@ class Door:
         self.open = 0
         self.most = most
         self.most_per_address = most_per_address
-        self.closings = 0
         self._of: dict[str, int] = {}
         self._full = False
         self._watchers: list[Callable[[bool], object]] = []
@@ -91,7 +89,6 @@ class Door:
         full = self.most is not None and self.open >= self.most
         if full is not self._full:
             self._full = full
-            self.closings += full
             for watcher in self._watchers:
                 watcher(full)
 

@@ -2,7 +2,6 @@
 
 import struct
 
-NORMAL = 1000
 GOING_AWAY = 1001
 UNEXPECTED = 1011
 

@@ -44,39 +44,46 @@ class OutageTests(TestCase):
         other = service_headers(echo_command(), version="another")
         self.assertEqual((await self.waiter.request("/0", headers=other)).code, 200)
 
-    async def outage(self, secs):
-        """Serve for so long, with more requests at first than the instances are for."""
-        steady = Load(self.waiter, self.headers)
-        surge = Load(self.waiter, self.headers, clients=4, path="/0.2")
+    async def outage(self, *, secs, begin, end):
+        """
+        Have Marathon away for so long: all that time one client is served, and some of it more than the instance is for.
+
+        @param begin: what is done to Marathon, and then C{end}.
+        """
+        began = reactor.seconds()
+        steady = Load(self.waiter, self.headers, clients=1)
+        begin()
+        # What is ordered before the router can know reaches a Marathon that only hangs.
         await until(self.in_doubt, lambda in_doubt: in_doubt, within_secs=60)
+        surge = Load(self.waiter, self.headers, clients=4, path="/0.2")
+        # Some turns of the autoscaler, and some more to forget them.
+        await deferLater(reactor, 5)
         surge_codes = await surge.stop()
-        await deferLater(reactor, secs)
+        await deferLater(reactor, 5)
+        await deferLater(reactor, max(0, began + secs - reactor.seconds()))
+        await end()
+        await until(self.in_doubt, lambda in_doubt: not in_doubt, within_secs=60)
         codes = await steady.stop()
         self.assertEqual((set(codes), set(surge_codes)), ({200}, {200}))
         self.assertGreater(codes[200], 20)
+        self.assertEqual((await self.waiter.request("/0", headers=self.headers)).body, self.first)
 
     async def test_marathonHangsForAMinute(self):
         await self.running()
         before = self.marathon.changes()
-        began = reactor.seconds()
-        self.marathon.pause()
-        await self.outage(45)
-        await deferLater(reactor, max(0, began + 60 - reactor.seconds()))
-        # For long enough to have forgotten the surge.
-        self.marathon.resume()
-        await until(self.in_doubt, lambda in_doubt: not in_doubt, within_secs=60)
+
+        async def resume():
+            self.marathon.resume()
+
+        await self.outage(secs=60, begin=self.marathon.pause, end=resume)
         self.assertEqual(self.marathon.changes(), before)
-        self.assertEqual((await self.waiter.request("/0", headers=self.headers)).body, self.first)
         await self.assert_goes_on()
 
     async def test_marathonIsKilledAndStartedAgain(self):
         await self.running()
-        self.marathon.kill()
-        await self.outage(3)
-        await self.marathon.start()
-        await until(self.in_doubt, lambda in_doubt: not in_doubt, within_secs=60)
+        await self.outage(secs=0, begin=self.marathon.kill, end=self.marathon.start)
+        # Of the one that was started.
         self.assertEqual(self.marathon.changes(), [])
-        self.assertEqual((await self.waiter.request("/0", headers=self.headers)).body, self.first)
         await self.assert_goes_on()
 
     async def test_marathonFailsInEveryWay(self):

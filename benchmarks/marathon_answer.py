@@ -1,18 +1,19 @@
 """
-How long the router is kept from other things while it takes in a large answer of Marathon.
+How long a router is kept from other things while it takes in a large answer of Marathon.
 
-A process of its own serves the list of 2,000 apps with 20,000 tasks, 16 MB. The router's parts take it in as they do when they
-run: client, translation, collector, aggregator, reservation. A clock that wants to tick each millisecond notes by how much
-it is late at worst; for comparison, the same with all of it parsed at once.
+A process of its own serves the list of 2,000 apps with 20,000 tasks, 16 MB. A whole router, in a process of its own, too, knows
+the services that these apps are, takes the list in when it starts, and again and again. A clock in it that wants to tick each
+millisecond notes by how much it is late at worst in each round; for comparison, the same with all of the list parsed at once.
 """
 
 import argparse
 import contextlib
-import gc
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import harness
@@ -21,22 +22,19 @@ from harness import BenchmarkError
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.task import deferLater
+from twisted.logger import globalLogBeginner, textFileLogObserver
 
-from waiter.discovery.aggregator import Aggregator
-from waiter.discovery.collectors import ServiceCollector
-from waiter.model.description import ServiceDescription
-from waiter.model.service import Service
-from waiter.reservation.ejection import EjectionRules
-from waiter.reservation.manager import ReserverManager
-from waiter.scheduler.health import HealthProbe
+from waiter.assembly import assemble
+from waiter.catalog.service_id import service_id
+from waiter.catalog.services import ServiceCatalog
+from waiter.catalog.sqlite import SQLiteStore
 from waiter.scheduler.marathon.client import MarathonClient
-from waiter.scheduler.marathon.rules import MarathonRules
-from waiter.scheduler.marathon.scheduler import MarathonScheduler
+from waiter.settings import Settings
+from waiter.state_directory import StateDirectory
+from waiter.support.garbage import GarbageService
 
 CORE = {"cmd": "./run", "cpus": 0.1, "mem": 64, "run-as-user": "nobody", "version": "1"}
-DESCRIPTION = ServiceDescription.model_validate(CORE)
-TIME = "2026-09-17T09:32:42.598Z"
+TIME = time.strftime("%Y-%m-%dT%H:%M:%S.598Z", time.gmtime(time.time() - 3600))
 
 
 def answer(apps: int, tasks: int, services: int) -> bytes:
@@ -45,9 +43,14 @@ def answer(apps: int, tasks: int, services: int) -> bytes:
     return json.dumps({"apps": listed}).encode()
 
 
+def core(number: int) -> dict[str, Any]:
+    """The description of a service."""
+    return {**CORE, "name": f"number{number}"}
+
+
 def app(number: int, tasks: int, *, is_service: bool) -> dict[str, Any]:
     """One of them."""
-    app_id = f"/waiter-service-{number:032x}" if is_service else f"/others/{number}"
+    app_id = f"/{service_id(core(number))}" if is_service else f"/others/{number}"
     return {
         "id": app_id,
         "acceptedResourceRoles": None,
@@ -104,17 +107,17 @@ def task(app_id: str, number: int, each: int) -> dict[str, Any]:
 
 
 SERVER = """
-import socket, sys
+import contextlib, socket, sys
 listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 body = sys.stdin.buffer.read()
 print("ready", flush=True)
 info = b'{"frameworkId": "f-0000"}'
 while True:
     connection, _ = listening.accept()
-    with connection:
+    with connection, contextlib.suppress(ConnectionError):
         asked = b""
         while not asked.endswith(b"\\r\\n\\r\\n"):
-            asked += connection.recv(65536)
+            asked += connection.recv(65536) or b"\\r\\n\\r\\n"
         data = info if b"/v2/info" in asked else body
         head = b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n"
         connection.sendall(head % len(data) + data)
@@ -130,16 +133,19 @@ class Lateness:
         nothing else to do.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, each: Callable[[], object] = lambda: None) -> None:
+        """@param each: called with each tick."""
         self._reactor = reactor
+        self._each = each
         self.again()
-        self._tick()
+        reactor.callLater(0.001, self._tick)
 
     def _tick(self) -> None:
         now, used = time.monotonic(), time.thread_time()
         self.worst_secs = max(self.worst_secs, now - self._expected)
         self.busiest_secs = max(self.busiest_secs, used - self._used)
-        self._expected, self._used = now + 0.001, used
+        self._each()
+        self._expected, self._used = time.monotonic() + 0.001, time.thread_time()
         self._reactor.callLater(0.001, self._tick)
 
     def again(self) -> None:
@@ -148,73 +154,90 @@ class Lateness:
         self._expected, self._used = time.monotonic() + 0.001, time.thread_time()
 
 
-def measure(kind: str, port: int, rounds: int) -> None:
-    """Print, for each round, how long it took, the CPU time of it and the worst stall, in ms."""
+class Rounds:
+    """Prints, for each round of a router's collector, how long it took, the CPU time since the last one and the worst stall, in ms."""
+
+    def __init__(self, reactor: Any, collector: Any, wanted: int) -> None:
+        self._collector = collector
+        self._wanted = wanted
+        self._took_secs: float | None = None
+        self._used = 0.0
+        self.done: Deferred[None] = Deferred()
+        self._lateness = Lateness(reactor, self._look)
+
+    def _look(self) -> None:
+        if not self._collector.running:
+            # What comes before is no matter of Marathon.
+            self._begin()
+        elif self._collector.took_secs != (self._took_secs or 0.0):
+            self._took_secs = self._collector.took_secs
+            used = time.process_time() - self._used
+            numbers = (self._took_secs, used, self._lateness.worst_secs, self._lateness.busiest_secs)
+            print("round", *(f"{secs * 1000:.0f}" for secs in numbers), flush=True)
+            self._wanted -= 1
+            if self._wanted == 0:
+                self.done.callback(None)
+            self._begin()
+
+    def _begin(self) -> None:
+        self._used = time.process_time()
+        self._lateness.again()
+
+
+def measure(kind: str, port: int, rounds: int, services: int, home: str) -> None:
+    """Print what L{Rounds} has to say of a router."""
     reactor: Any = EPollReactor() if kind == "epoll" else AsyncioSelectorReactor(uvloop.new_event_loop())
-    client = MarathonClient(reactor, [f"http://127.0.0.1:{port}"])
-    scheduler = MarathonScheduler(
-        reactor,
-        client,
-        cluster="benchmark",
-        prefix="waiter-service-",
-        wall=time.time,
-        password=lambda _: "",
-        user="nobody",
-        rules=MarathonRules(events=False),
+    log = Path(home, "log").open("w")  # noqa: SIM115 - as long as the process lives
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(log)], redirectStandardIO=False)
+    url = f"http://127.0.0.1:{port}"
+    settings = Settings.model_validate(
+        {
+            "state-dir": home,
+            "scheduler": {"kind": "marathon"},
+            "marathon": {"urls": [url], "events": False},
+            "discovery": {"scheduler-interval-secs": 1},
+            "listen": {"http": [f"tcp:{harness.free_port()}:interface=127.0.0.1"]},
+        }
     )
-    known: dict[str, Service] = {}
-
-    def describe(service_id: str) -> Service:
-        service = known.get(service_id)
-        if service is None:
-            service = known[service_id] = Service(id=service_id, core=CORE, description=DESCRIPTION)
-        return service
-
-    reservers = ReserverManager(
-        reactor,
-        ejection=EjectionRules(),
-        wall=time.time,
-        waiting_to_stream=lambda _: 0,
-    )
-    aggregator = Aggregator(router_id="r", wall=time.time, describe=describe, failing=reservers.failing)
-    aggregator.states.subscribe(reservers.update)
-    aggregator.router_news({"r": "http://127.0.0.1:9091"})
-    collector = ServiceCollector(
-        reactor, scheduler, aggregator.scheduler_news, probe=HealthProbe(reactor), describe=describe, wall=time.time
-    )
-    lateness = Lateness(reactor)
 
     async def all_at_once() -> None:
+        client = MarathonClient(reactor, [url])
+        client.open()
         text = json.dumps({"apps": [app async for app in client.each_app()]})
-        await deferLater(reactor, 0.1)
-        lateness.again()
+        await client.close()
+        began = time.thread_time()
         json.loads(text)
-        await deferLater(reactor, 0.1)
-        print(f"at-once {lateness.busiest_secs * 1000:.0f}", flush=True)
+        print(f"at-once {(time.thread_time() - began) * 1000:.0f}", flush=True)
 
-    async def take_in() -> None:
-        # As a running router, which has done other things before, and whose memory has been tidied.
-        scheduler.startService()
+    async def remember() -> None:
+        directory = StateDirectory(settings.state_path)
+        directory.privilegedStartService()
+        store = SQLiteStore(reactor, directory.database)
+        await store.startService()
+        catalog = ServiceCatalog(store)
+        await catalog.startService()
+        for number in range(services):
+            await catalog.remember(catalog.describe(core(number)))
+        await store.stopService()
+        directory.stopService()
+
+    async def run() -> None:
         await all_at_once()
-        collector.running = True
-        for _ in range(rounds):
-            gc.collect()
-            await deferLater(reactor, 0.2)
-            lateness.again()
-            began, cpu = time.monotonic(), time.process_time()
-            await collector._collect()  # noqa: SLF001 - one round of it
-            took, used = time.monotonic() - began, time.process_time() - cpu
-            await deferLater(reactor, 0.05)
-            stalls = f"{lateness.worst_secs * 1000:.0f} {lateness.busiest_secs * 1000:.0f}"
-            print(f"round {took * 1000:.0f} {used * 1000:.0f} {stalls}", flush=True)
-        print(f"services {len(aggregator.state.services)}", flush=True)
+        await remember()
+        root = assemble(reactor, settings)
+        GarbageService().setServiceParent(root)
+        collector = root.getServiceNamed("service-collector")
+        observed = Rounds(reactor, collector, rounds)
+        root.privilegedStartService()
+        root.startService()
+        await observed.done
+        print(f"services {len(collector._batch.services)}", flush=True)  # noqa: SLF001
+        await root.stopService()
 
     def failed(failure: Any) -> None:
         print(failure.getTraceback(), file=sys.stderr)
 
-    reactor.callWhenRunning(
-        lambda: Deferred.fromCoroutine(take_in()).addErrback(failed).addBoth(lambda _: reactor.stop())
-    )
+    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(run()).addErrback(failed).addBoth(lambda _: reactor.stop()))
     reactor.run()
 
 
@@ -226,9 +249,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--reactor", choices=["uvloop", "epoll"], help="inside: take in what is served")
     parser.add_argument("--port", type=int, help="inside: where it is served")
+    parser.add_argument("--home", help="inside: the router's state directory")
     given = parser.parse_args()
     if given.reactor is not None:
-        measure(given.reactor, given.port, given.rounds)
+        measure(given.reactor, given.port, given.rounds, given.services, given.home)
         return
     body = answer(given.apps, given.tasks, given.services)
     print(f"{given.apps} apps, {given.tasks} tasks, {given.services} services, {len(body) / 1e6:.1f} MB\n")
@@ -236,7 +260,10 @@ def main() -> None:
     with serving(body, port):
         for kind in ("uvloop", "epoll"):
             command = [sys.executable, __file__, "--reactor", kind, "--port", str(port), "--rounds", str(given.rounds)]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+            command += ["--services", str(given.services)]
+            with harness.workplace() as home:
+                command += ["--home", str(home)]
+                done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
             if done.returncode or "services" not in done.stdout:
                 raise BenchmarkError(f"it failed:\n{done.stderr}")
             report(kind, [line.split() for line in done.stdout.splitlines()])

@@ -206,6 +206,7 @@ def assemble(
 
     routers = StaticRouterDirectory(identity.router_id, identity.url) if shared is None else shared.directory
     aggregator = Aggregator(
+        reactor,
         router_id=identity.router_id,
         wall=wall,
         describe=services.get,

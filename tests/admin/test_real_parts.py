@@ -39,7 +39,7 @@ class RealPartsTests(SynchronousTestCase):
         self.catalog = catalog
         self.reservers = ReserverManager(clock, wall=lambda: NOON)
         aggregator = Aggregator(
-            router_id="router-1", wall=lambda: NOON, describe=catalog.get, failing=self.reservers.failing
+            clock, router_id="router-1", wall=lambda: NOON, describe=catalog.get, failing=self.reservers.failing
         )
         self.collector = ServiceCollector(
             clock, self.scheduler, aggregator.scheduler_news, probe=None, describe=catalog.get, wall=lambda: NOON

@@ -88,7 +88,7 @@ class Machine:
         )
         self.reservers = ReserverManager(clock, wall=wall)
         self.aggregator = Aggregator(
-            router_id="r", wall=wall, describe=self.services.get, failing=self.reservers.failing
+            clock, router_id="r", wall=wall, describe=self.services.get, failing=self.reservers.failing
         )
         directory = StaticRouterDirectory("r", "http://r")
         collectors = [

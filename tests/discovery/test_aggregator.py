@@ -5,6 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +14,7 @@ from waiter.discovery.aggregator import Aggregator
 from waiter.discovery.distribution import distribute
 from waiter.model.instance import Flag
 from waiter.model.routing import InstanceCounts, RoutingState
+from waiter.support.turns import SLICE_SECS
 
 ALONE = {"r": "http://r/"}
 PAIR = {"q": "http://q/", "r": "http://r/"}
@@ -27,6 +29,7 @@ class AggregatorCase(SynchronousTestCase):
 
     def setUp(self):
         self.now = 1000.0
+        self.clock = Clock()
         self.known = {name: service(name, concurrency_level=3) for name in ("s", "t")}
         self.failing = {}
         self.config = {}
@@ -36,6 +39,7 @@ class AggregatorCase(SynchronousTestCase):
 
     def make(self, router_id="r"):
         return Aggregator(
+            self.clock,
             router_id=router_id,
             wall=lambda: self.now,
             describe=self.known.get,
@@ -50,7 +54,7 @@ class AggregatorCase(SynchronousTestCase):
     def hear(self, *services, at=0.0):
         """A batch; gives what was published of it."""
         before = len(self.published)
-        self.aggregator.scheduler_news(batch(*services, at=at))
+        self.successResultOf(self.aggregator.scheduler_news(batch(*services, at=at)))
         return self.published[before:]
 
     @property
@@ -96,6 +100,93 @@ class FirstStateTests(AggregatorCase):
         self.failureResultOf(cancelled, CancelledError)
         self.start()
         self.successResultOf(other)
+
+
+class TurnsTests(AggregatorCase):
+    """A batch that takes longer than others should have to wait: each service in it takes half of a turn."""
+
+    def setUp(self):
+        super().setUp()
+        self.known |= {name: service(name) for name in ("a", "b", "c", "d", "e")}
+        self.aggregator._describe = self.describe
+
+    def describe(self, name):
+        self.clock.rightNow += SLICE_SECS * 0.6
+        return self.known.get(name)
+
+    def begin(self, *names, at=0.0, **lists):
+        return self.aggregator.scheduler_news(batch(*(collected(name, **lists) for name in names), at=at))
+
+    def publications(self):
+        return ["".join(state.services) for state in self.published]
+
+    def test_each_turn_publishes_what_is_known_by_then(self):
+        self.aggregator.router_news(ALONE)
+        begun = self.begin("a", "b", "c", "d", "e")
+        self.assertEqual(self.publications(), ["ab"])
+        self.assertNoResult(begun)
+        self.clock.advance(0)
+        self.successResultOf(begun)
+        self.assertEqual(self.publications(), ["ab", "abcd", "abcde"])
+        self.assertEqual([state.iteration for state in self.published], [1, 2, 3])
+
+    def test_the_first_state_is_one_that_has_all(self):
+        self.aggregator.router_news(ALONE)
+        first = self.aggregator.first()
+        self.begin("a", "b", "c", "d")
+        self.assertNoResult(first)
+        self.assertNoResult(self.aggregator.first())
+        self.clock.advance(0)
+        # With the last service the last turn ended; there was nothing left to be told but this.
+        self.assertEqual(self.publications(), ["ab", "abcd", "abcd"])
+        self.assertIs(self.successResultOf(first), self.published[-1])
+
+    def test_what_has_not_had_its_turn_is_as_it_was(self):
+        self.aggregator._describe = self.known.get
+        self.start(*(collected(name) for name in "abcs"))
+        self.aggregator._describe = self.describe
+        self.begin("a", "b", "c", healthy=[instance(1)])
+        state = self.published[-1]
+        self.assertEqual({name: len(state.services[name].healthy) for name in "abcs"}, {"a": 1, "b": 1, "c": 0, "s": 0})
+        self.clock.advance(0)
+        self.assertEqual(set(self.published[-1].services), set("abc"))
+
+    def test_where_nothing_is_new_a_turn_publishes_nothing(self):
+        self.aggregator._describe = self.known.get
+        self.start(*(collected(name) for name in "abcd"))
+        self.published.clear()
+        self.aggregator._describe = self.describe
+        begun = self.begin("a", "b", "c", "d", at=7.0)
+        self.clock.advance(0)
+        self.successResultOf(begun)
+        self.assertEqual((self.published, self.aggregator.state.time), ([], 7.0))
+
+    def test_a_kill_between_two_turns_counts(self):
+        self.aggregator.router_news(ALONE)
+        begun = self.begin("a", "b", "c", healthy=[instance(1, service_id="a"), instance(2, service_id="a")])
+        self.aggregator.killed(instance(1, service_id="a"))
+        self.clock.advance(0)
+        self.successResultOf(begun)
+        self.assertEqual(ids(self.published[-1].services["a"].healthy), ["a.2"])
+
+    def test_batches_are_taken_in_one_after_the_other(self):
+        self.aggregator.router_news(ALONE)
+        begun = [self.begin("a", "b", "c", at=1.0), self.begin("a", "d", at=2.0)]
+        self.clock.advance(0)
+        for each in begun:
+            self.successResultOf(each)
+        self.assertEqual(self.publications(), ["ab", "abc", "abcd", "ad"])
+        self.assertEqual([state.time for state in self.published], [1.0, 1.0, 2.0, 2.0])
+
+    def test_when_it_is_cancelled_the_rest_is_left_out_and_the_next_one_has_its_turn(self):
+        self.aggregator.router_news(ALONE)
+        first = self.begin("a", "b", "c")
+        waiting = self.begin("d")
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.successResultOf(waiting)
+        self.assertEqual(self.publications(), ["ab", "d"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class MergeTests(AggregatorCase):
@@ -169,7 +260,8 @@ class MergeTests(AggregatorCase):
         self.start()
         calls = self.known
         self.aggregator._describe = lambda name: calls[name]
-        self.assertRaises(KeyError, self.hear, collected("s"), collected("mystery"))
+        heard = self.aggregator.scheduler_news(batch(collected("s"), collected("mystery")))
+        self.failureResultOf(heard, KeyError)
         self.known["mystery"] = service("mystery")
         [state] = self.hear(collected("s"), collected("mystery"))
         self.assertEqual(set(state.services), {"s", "mystery"})
@@ -332,7 +424,7 @@ class PublishingTests(AggregatorCase):
     def test_when_news_come_during_a_publication_nobody_hears_the_older_state_last(self):
         def react(state):
             if "t" not in state.services:
-                self.hear(collected("s"), collected("t"))
+                self.aggregator.scheduler_news(batch(collected("s"), collected("t")))
 
         late = []
         self.aggregator.states.subscribe(react)
@@ -567,7 +659,7 @@ class AggregatorMachine(RuleBasedStateMachine):
         self.failing = {name: frozenset() for name in self.names}
         self.published = []
         self.aggregator = Aggregator(
-            router_id="r", wall=lambda: self.now, describe=self.known.get, failing=self.failing.__getitem__
+            Clock(), router_id="r", wall=lambda: self.now, describe=self.known.get, failing=self.failing.__getitem__
         )
         self.aggregator.states.subscribe(self.published.append)
         self.services = None

@@ -3,7 +3,7 @@
 from itertools import count
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -67,7 +67,7 @@ class ServiceCollectorCase(SynchronousTestCase):
         self.collector = ServiceCollector(
             self.clock,
             self.scheduler,
-            self.batches.append,
+            self.publish,
             probe=self.probe,
             describe=lambda name: Service(id=name, core={}, description=DESCRIPTION) if name != "unknown" else None,
             wall=lambda: EPOCH + self.clock.seconds(),
@@ -75,6 +75,10 @@ class ServiceCollectorCase(SynchronousTestCase):
             is_waited_for=self.waited_for.__contains__,
         )
         self.addCleanup(self.stop)
+
+    def publish(self, batch):
+        self.batches.append(batch)
+        return succeed(None)
 
     def stop(self):
         if self.collector.running:
@@ -534,11 +538,10 @@ class BetweenTheRoundsTests(ServiceCollectorCase):
         first, *others = (self.scheduler.start("s", healthy=None, started_at=self.begun) for _ in range(10))
         self.collector.prompt()
         self.run_for(0.5)
-        publish = self.batches.append
 
         def slowly(batch):
-            publish(batch)
             self.clock.rightNow += 0.1
+            return self.publish(batch)
 
         self.collector._publish = slowly
         self.pass_from_now_on(first, *others)
@@ -548,6 +551,62 @@ class BetweenTheRoundsTests(ServiceCollectorCase):
         self.run_for(0.5)
         self.assertEqual(len(self.batches) - before, 2)
         self.assertEqual(len(self.healthy()), 10)
+
+    def test_whatIsNoticedWhileSomethingIsBeingPassedOnIsPassedOnAfterwards(self):
+        first, second = (self.scheduler.start("s", healthy=None, started_at=self.begun) for _ in range(2))
+        self.collector.prompt()
+        self.run_for(0.5)
+        being_told = Deferred()
+        publish, self.collector._publish = self.collector._publish, lambda batch: being_told
+        self.pass_from_now_on(first)
+        self.run_for(0.1)
+        self.collector._publish = publish
+        self.pass_from_now_on(second)
+        before = len(self.batches)
+        self.run_for(0.5)
+        self.assertEqual(len(self.batches), before)
+        being_told.callback(None)
+        # Others have their turn first.
+        self.run_for(3)
+        self.assertEqual(len(self.batches), before + 1)
+        self.assertEqual(set(self.healthy()), {first.id, second.id})
+
+    def test_aRoundInBetweenForgetsNothingThatWasNoticed(self):
+        first, second = (self.scheduler.start("s", healthy=None, started_at=self.begun) for _ in range(2))
+        self.collector.prompt()
+        self.run_for(0.5)
+        being_told = Deferred()
+        publish, self.collector._publish = self.collector._publish, lambda batch: being_told
+        self.pass_from_now_on(first)
+        self.run_for(0.1)
+        self.collector._publish = publish
+        self.pass_from_now_on(second)
+        self.run_for(0.5)
+        self.collector.prompt()
+        self.assertEqual(set(self.healthy()), {first.id, second.id})
+        being_told.callback(None)
+
+    def test_whenItStopsWhatIsBeingPassedOnIsCancelled(self):
+        instance = self.begin()
+        cancelled = []
+        self.collector._publish = lambda batch: Deferred(cancelled.append)
+        self.pass_from_now_on(instance)
+        self.run_for(0.1)
+        self.successResultOf(self.collector.stopService())
+        self.assertEqual(len(cancelled), 1)
+
+    def test_whatCannotBePassedOnIsLogged_andTheNextIsPassedOn(self):
+        first, second = (self.scheduler.start("s", healthy=None, started_at=self.begun) for _ in range(2))
+        self.collector.prompt()
+        self.run_for(0.5)
+        publish, self.collector._publish = self.collector._publish, lambda batch: fail(ZeroDivisionError())
+        self.pass_from_now_on(first)
+        self.run_for(0.1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.collector._publish = publish
+        self.pass_from_now_on(second)
+        self.run_for(0.5)
+        self.assertEqual(set(self.healthy()), {first.id, second.id})
 
 
 class RouterCollectorTests(SynchronousTestCase):

@@ -19,6 +19,7 @@ class DiscoveryTests(SynchronousTestCase):
         self.directory = MemoryRouterDirectory("r", "http://r/")
         self.published = []
         self.aggregator = Aggregator(
+            self.clock,
             router_id="r",
             wall=self.wall,
             describe=service,
@@ -78,7 +79,9 @@ class CostTests(SynchronousTestCase):
         def found():
             return batch(*(collected(name, healthy=[instance(1, service_id=name)]) for name in names))
 
-        aggregator = Aggregator(router_id="r", wall=lambda: 10.0, describe=services.get, failing=lambda _: frozenset())
+        aggregator = Aggregator(
+            Clock(), router_id="r", wall=lambda: 10.0, describe=services.get, failing=lambda _: frozenset()
+        )
         aggregator.router_news({"r": "http://r/"})
         aggregator.scheduler_news(found())
         again = [found() for _ in range(5)]

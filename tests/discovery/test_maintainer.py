@@ -2,6 +2,7 @@
 
 import json
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.discovery.examples import batch, collected, instance, service
@@ -28,7 +29,9 @@ SHOWN_INSTANCE = {
 
 class MaintainerTests(SynchronousTestCase):
     def setUp(self):
-        self.aggregator = Aggregator(router_id="r", wall=lambda: 100.0, describe=service, failing=lambda _: frozenset())
+        self.aggregator = Aggregator(
+            Clock(), router_id="r", wall=lambda: 100.0, describe=service, failing=lambda _: frozenset()
+        )
 
     def shown(self):
         return json.loads(json.dumps(self.aggregator.view()))

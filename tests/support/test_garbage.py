@@ -16,12 +16,15 @@ class GarbageTests(SynchronousTestCase):
     def setUp(self):
         self.service = GarbageService()
         self.before = gc.get_threshold()
+        self.service.privilegedStartService()
+        self.made_at_the_start = Thing()
         self.service.startService()
         self.addCleanup(lambda: self.service.running and self.service.stopService())
 
     def test_whatIsThereIsNotLookedAtAgain(self):
         self.assertGreater(gc.get_freeze_count(), 10000)
         self.assertLess(len(gc.get_objects()), 10000)
+        self.assertFalse(any(each is self.made_at_the_start for each in gc.get_objects()))
 
     def test_looksAreRarerThanPythonHasThem(self):
         for ours, theirs in zip(gc.get_threshold(), self.before, strict=True):

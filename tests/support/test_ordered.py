@@ -53,6 +53,25 @@ class OrderedServiceTests(SynchronousTestCase):
         for child in (self.a, self.b, self.c):
             child.setServiceParent(self.service)
 
+    def test_whenTheStartOfAChildTakesItsTimeOthersHaveTheirTurnBeforeTheNext(self):
+        self.b.startService = lambda: self.clock.advance(0.1)
+        starting = self.service.startService()
+        self.assertEqual(self.events, ["start a"])
+        self.assertNoResult(starting)
+        self.clock.advance(0)
+        self.successResultOf(starting)
+        self.assertEqual(self.events, ["start a", "start c"])
+
+    def test_whenItIsStoppedBetweenTheStartsNoFurtherChildStarts(self):
+        self.a.starting = Deferred()
+        starting = self.service.startService()
+        self.clock.advance(0.1)
+        self.a.starting.callback(None)
+        self.successResultOf(self.service.stopService())
+        self.successResultOf(starting)
+        self.assertEqual(self.events, ["start a", "stop a"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def start(self):
         """Start all and forget about it."""
         self.successResultOf(self.service.startService())

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from waiter.discovery.batch import SchedulerBatch
+from waiter.discovery.batch import CollectedService, SchedulerBatch
 from waiter.discovery.distribution import distribute
 from waiter.discovery.maintainer import maintainer_view
 from waiter.discovery.service_view import ServiceView
@@ -17,6 +18,7 @@ from waiter.model.instance import Instance
 from waiter.model.routing import RoutingState, ServiceState
 from waiter.model.service import Service
 from waiter.support.topic import Topic
+from waiter.support.turns import SLICE_SECS, next_turn
 
 
 def _no_config(_service_id: str) -> Mapping[str, int]:
@@ -32,6 +34,9 @@ class Aggregator:
     routers or services changed; a batch that brings nothing new, or a kill, changes C{state} silently. What has not
     changed for a service is the very same L{ServiceState} in the next state.
 
+    A batch with much that is new is taken in in turns, each of which ends with a state that has what is known by then: nobody
+    who follows the states has to take in all of it at once, either.
+
     @ivar state: the latest state; its C{iteration} is 0 until the scheduler has been heard.
     @ivar states: every published state, the newest last: what happens during a publication is published after it.
     """
@@ -40,6 +45,7 @@ class Aggregator:
 
     def __init__(
         self,
+        clock: IReactorTime,
         *,
         router_id: str,
         wall: Callable[[], float],
@@ -54,6 +60,7 @@ class Aggregator:
         @param failing: the ids of a service's instances that fail again and again and are to be replaced.
         @param deployment_error_config: L{waiter.scheduler.interface.IScheduler.deployment_error_config}.
         """
+        self._clock = clock
         self.state = RoutingState()
         self.states: Topic[RoutingState] = Topic()
         self._router_id = router_id
@@ -65,43 +72,68 @@ class Aggregator:
         self._routers: Mapping[str, str] | None = None
         self._watched_since: float | None = None
         self._undescribed: set[str] = set()
+        # Batches are taken in one after the other.
+        self._lock = DeferredLock()
+        # Whether a whole batch has been taken in.
+        self._whole = False
         # Whether subscribers do not know yet what the views have.
         self._changed = False
         self._waiting: list[Deferred[RoutingState]] = []
         self._being_stopped: Counter[str] = Counter()
 
-    def scheduler_news(self, batch: SchedulerBatch) -> None:
-        """Take in all that the scheduler has; services that are not in it are gone."""
+    def scheduler_news(self, batch: SchedulerBatch) -> Deferred[None]:
+        """
+        Take in all that the scheduler has; services that are not in it are gone.
+
+        Fires when that is done, which is at once if it does not take long. Cancelling it leaves the rest out.
+        """
+        taken_in: Deferred[None] = self._lock.run(self._take_in, batch)
+        return taken_in
+
+    async def _take_in(self, batch: SchedulerBatch) -> None:
         now = self._wall()
         if self._watched_since is None:
             self._watched_since = now
-        views: dict[str, ServiceView] = {}
+        began = self._clock.seconds()
         for service_id, collected in batch.services.items():
-            service = self._describe(service_id)
-            if service is None:
-                self._undescribed_service(service_id)
-                continue
-            view = self._views.get(service_id)
-            if view is None:
-                view = ServiceView(self._share, self._watched_since)
-            self._changed |= view.update(
-                service,
-                collected,
-                failing=self._failing(service_id),
-                config=self._deployment_error_config(service_id),
-                now=now,
-            )
-            views[service_id] = view
-        for service_id in self._views.keys() - views.keys():
-            self._views[service_id].gone()
+            self._take_in_one(service_id, collected, watched_since=self._watched_since, now=now)
+            if self._clock.seconds() - began > SLICE_SECS:
+                if self._changed:
+                    self._renew(time=batch.collected_at)
+                    self._publish()
+                await next_turn(self._clock)
+                began = self._clock.seconds()
+        for service_id in self._views.keys() - batch.services.keys():
+            self._views.pop(service_id).gone()
             self._changed = True
-        self._views = views
         self._undescribed &= batch.services.keys()
+        if not self._whole:
+            # Those who wait for it are told, even if nothing is left to tell others.
+            self._whole = self._changed = True
         if self._changed:
             self._renew(time=batch.collected_at)
         else:
             self.state = attrs.evolve(self.state, iteration=self.state.iteration + 1, time=batch.collected_at)
         self._publish()
+
+    def _take_in_one(self, service_id: str, collected: CollectedService, *, watched_since: float, now: float) -> None:
+        service = self._describe(service_id)
+        if service is None:
+            self._undescribed_service(service_id)
+            if service_id in self._views:
+                self._views.pop(service_id).gone()
+                self._changed = True
+            return
+        view = self._views.get(service_id)
+        if view is None:
+            view = self._views[service_id] = ServiceView(self._share, watched_since)
+        self._changed |= view.update(
+            service,
+            collected,
+            failing=self._failing(service_id),
+            config=self._deployment_error_config(service_id),
+            now=now,
+        )
 
     def router_news(self, members: Mapping[str, str]) -> None:
         """Take in the routers, by id their URLs; does nothing when they are as before."""
@@ -153,7 +185,7 @@ class Aggregator:
 
     def first(self) -> Deferred[RoutingState]:
         """Fires with a state as soon as scheduler and routers have been heard. Cancelling it ends the wait."""
-        if self._complete:
+        if self._complete and self._whole:
             return succeed(self.state)
         waiting: Deferred[RoutingState] = Deferred(self._no_longer_waiting)
         self._waiting.append(waiting)
@@ -201,7 +233,9 @@ class Aggregator:
         if not self._complete or not self._changed:
             return
         self._changed = False
-        waiting, self._waiting = self._waiting, []
+        waiting: list[Deferred[RoutingState]] = []
+        if self._whole:
+            waiting, self._waiting = self._waiting, waiting
         self.states.publish(self.state)
         for deferred in waiting:
             deferred.callback(self.state)

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -113,7 +113,7 @@ class ServiceCollector(_Collector):
         self,
         clock: IReactorTime,
         scheduler: IScheduler,
-        publish: Callable[[SchedulerBatch], object],
+        publish: Callable[[SchedulerBatch], Deferred[None]],
         *,
         probe: Probe,
         describe: Callable[[str], Service | None],
@@ -127,6 +127,7 @@ class ServiceCollector(_Collector):
         is_waited_for: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """
+        @param publish: told each batch; what it returns fires when the batch has been taken in.
         @param fetch_deadline_secs: how long the scheduler may take to answer before the round is given up.
         @param most_checks: how many instances a round checks at the same time.
         @param most_watched: how many instances are checked between the rounds.
@@ -149,7 +150,9 @@ class ServiceCollector(_Collector):
         self._batch: SchedulerBatch | None = None
         # What was noticed since the round under way began, or is to be passed on.
         self._news: dict[str, Instance] = {}
+        self._noticed_more = False
         self._passing_on: IDelayedCall | None = None
+        self._being_told: Deferred[None] | None = None
         self._not_before = float("-inf")
         # Instances that a round found unhealthy and that nobody awaited, by service id.
         self._left: dict[str, list[Instance]] = {}
@@ -163,6 +166,8 @@ class ServiceCollector(_Collector):
             self._passing_on.cancel()
             self._passing_on = None
         stopped: Deferred[list[Any]] = super().stopService()
+        if self._being_told is not None:
+            self._being_told.cancel()
         return stopped
 
     def demand(self, service_id: str) -> None:
@@ -177,7 +182,8 @@ class ServiceCollector(_Collector):
         if self._passing_on is not None:
             self._passing_on.cancel()
             self._pass_on()
-        self._news.clear()
+        if not self._noticed_more:
+            self._news.clear()
         collected_at = self._wall()
         found = await self._scheduler.services().addTimeout(self._fetch_deadline_secs, self._clock)
         checked = await self._checked(found)
@@ -202,7 +208,7 @@ class ServiceCollector(_Collector):
         self._correct(services)
         self._news.clear()
         self._batch = SchedulerBatch(collected_at=collected_at, services=services)
-        self._publish(self._batch)
+        await self._publish(self._batch)
 
     async def _checked(self, found: Mapping[ServiceRecord, ServiceInstances]) -> Mapping[str, Instance]:
         """
@@ -303,7 +309,11 @@ class ServiceCollector(_Collector):
 
     def _noticed(self, instance: Instance) -> None:
         self._news[instance.id] = instance
-        if self._passing_on is not None:
+        self._noticed_more = True
+        self._plan_to_pass_on()
+
+    def _plan_to_pass_on(self) -> None:
+        if self._passing_on is not None or self._being_told is not None:
             return
         pause_secs = self._not_before - self._clock.seconds()
         if pause_secs > 0:
@@ -313,19 +323,33 @@ class ServiceCollector(_Collector):
 
     def _pass_on(self) -> None:
         self._passing_on = None
-        if self._batch is None:
+        if self._batch is None or self._being_told is not None:
             return
         began = self._clock.seconds()
+        self._noticed_more = False
         services = dict(self._batch.services)
         news = self._correct(services)
         if not self._collecting:
             self._news.clear()
+        told: Deferred[None] = succeed(None)
         if news:
             self._batch = SchedulerBatch(collected_at=self._batch.collected_at, services=services)
-            self._publish(self._batch)
+            told = self._publish(self._batch)
+        self._being_told = told
+        told.addErrback(self._not_told)
+        told.addCallback(lambda _: self._told(began))
+
+    def _not_told(self, failure: Failure) -> None:
+        if self.running or not failure.check(CancelledError):
+            self._log.failure("What was noticed could not be passed on", failure)
+
+    def _told(self, began: float) -> None:
+        self._being_told = None
         # With thousands of services that takes its time: others must have theirs.
         ended = self._clock.seconds()
         self._not_before = ended + _SHARE_OF_OTHERS * (ended - began)
+        if self._noticed_more and self.running:
+            self._plan_to_pass_on()
 
     def _correct(self, services: dict[str, CollectedService]) -> bool:
         """Take in what was noticed; whether that changed anything."""

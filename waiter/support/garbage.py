@@ -18,21 +18,28 @@ _THRESHOLDS = (10_000, 10, 50)
 
 class GarbageService(Service):
     """
-    From its start on, what there is then counts as there for good, and full looks for garbage become rare. To be started last,
-    in a process that is Waiter's own. Its stop takes that back.
+    From its privileged start on full looks for garbage are rare. What there is then, and once more at its start, counts as there for
+    good. To be started last, in a process that is Waiter's own. Its stop takes that back.
     """
 
     def __init__(self) -> None:
         self.setName("garbage")
         self._thresholds = gc.get_threshold()
 
-    def startService(self) -> None:
+    def privilegedStartService(self) -> None:
         """Begin to be sparing."""
-        super().startService()
+        super().privilegedStartService()
         self._thresholds = gc.get_threshold()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_THRESHOLDS)
+
+    def startService(self) -> None:
+        """Keep what the start of all others has made."""
+        super().startService()
+        # A full look would hold up whoever asks by now.
+        gc.collect(1)
+        gc.freeze()
 
     def stopService(self) -> None:
         """As Python has it."""

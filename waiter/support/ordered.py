@@ -13,6 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Interface
 
+from waiter.support.turns import SLICE_SECS, next_turn
+
 
 class IHasty(Interface):
     """A service whose stop can be hastened."""
@@ -26,7 +28,8 @@ class OrderedService(MultiService):
     A C{MultiService} that waits.
 
     Twisted's own starts all children without waiting for the Deferreds they return and stops them all at once. This one
-    starts the next child only when the one before is ready, and stops them in reverse order, each within a deadline.
+    starts the next child only when the one before is ready, and stops them in reverse order, each within a deadline. Between the
+    starts of children that take their time others have their turn.
 
     C{privilegedStartService} stays as Twisted has it: synchronous, so that a port that cannot be bound ends the program.
     """
@@ -108,7 +111,10 @@ class OrderedService(MultiService):
             for child in tuple(self.services):
                 if not self.running:
                     return
+                began = self._clock.seconds()
                 await maybeDeferred(child.startService)
+                if self._clock.seconds() - began > SLICE_SECS:
+                    await next_turn(self._clock)
         except Exception as error:  # noqa: BLE001 - one part must not take the others down
             if not self.running:
                 return

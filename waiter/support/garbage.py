@@ -13,7 +13,7 @@ from twisted.application.service import Service
 
 #: How many more objects than before there are when the young ones are looked at; how many such looks make a look at those
 #: that survived the first; and how many of these a full one. Python's are 700, 10 and 10.
-_THRESHOLDS = (10_000, 10, 50)
+_THRESHOLDS = (10_000, 5, 100)
 
 
 class GarbageService(Service):

@@ -50,6 +50,7 @@ setup(
             "websockets>=14",
             "marathon>=0.13",
             "openapi-spec-validator>=0.7.1",
+            "jsonschema>=4.23",
         ],
         # The applications that tests/integration/test_differential.py compares with themselves.
         "differential": ["datasette>=0.65", "httpbin>=0.10", "pypiserver>=2.3", "radicale>=3.3"],

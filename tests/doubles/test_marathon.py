@@ -125,10 +125,10 @@ class RefusalTests(DoubleCase):
             ({**SLEEPING, "id": "/Upper"}, "/id"),
             ({**SLEEPING, "cpus": "one"}, "/cpus"),
             ({**SLEEPING, "mem": -1}, "/mem"),
-            ({**SLEEPING, "unknown": 1}, "/unknown"),
+            ({**SLEEPING, "unknown": 1}, ""),
             ({**SLEEPING, "args": ["x"]}, ""),
             ({"id": "/a"}, ""),
-            ({**SLEEPING, "env": {"A": 1}}, "/env(A)"),
+            ({**SLEEPING, "env": {"A": 1}}, "/env/A"),
             ({**SLEEPING, "healthChecks": [{"portIndex": 1}], "ports": [0]}, "/healthChecks(0)/portIndex"),
             ({**SLEEPING, "healthChecks": [{"protocol": "GOPHER"}]}, "/healthChecks(0)/protocol"),
         ):

@@ -112,7 +112,7 @@ class ClientTests(World, TestCase):
         client = self.client()
         refusal = await self.assertFailure(self.create(client, {"id": "/UPPER"}), MarathonRefused)
         self.assertEqual(refusal.status, 422)
-        self.assertIn("must fully match regular expression", str(refusal))
+        self.assertIn("/id: '/UPPER' does not match", str(refusal))
 
     def create(self, client, app=APP):
         return Deferred.fromCoroutine(client.create(app))

@@ -55,6 +55,7 @@ class MemoryZooKeeper:
     The server's side: nodes, sessions and watches.
 
     @ivar frozen: while it is true, connections stay and nothing is answered.
+    @ivar granted_secs: the session timeout that clients made from now on are granted; C{None} for what they ask for.
     @ivar log: the calls that were answered, as (session, name, path).
     """
 
@@ -66,6 +67,7 @@ class MemoryZooKeeper:
         self.up = True
         self.log = []
         self.zxid = 0
+        self.granted_secs = None
         self._session_ids = itertools.count(0x1000)
         self._watches = defaultdict(list)
 
@@ -254,6 +256,7 @@ class MemoryKazoo:
         self.connected = False
         self.started = self.stopped = False
         self.last_zxid = 0
+        self.granted_secs = server.granted_secs
         self.client_state = "CLOSED"
         self.state = "LOST"
         self._listeners = []

@@ -31,7 +31,6 @@ def directory_of(clock, client, node, **arguments):
         **{
             "doubt_secs": 1.5 * TIMEOUT,
             "interval_secs": 1.5,
-            "lease_secs": 6.0,
             "latch": "/waiter/leader-latch",
             **arguments,
         },

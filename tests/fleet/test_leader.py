@@ -26,7 +26,7 @@ class ElectionTests(SynchronousTestCase):
             client,
             LATCH,
             router_id,
-            lease_secs=LEASE,
+            lease=LEASE / TIMEOUT,
             unique=lambda: f"{router_id}-{next(self.numbers)}",
         )
         election.startService()
@@ -39,7 +39,7 @@ class ElectionTests(SynchronousTestCase):
         return [election._router_id for election in self.elections if election.leads]
 
     def test_beforeItStartsNobodyLeads(self):
-        election = LeaderElection(self.world.reactor, self.world.started_client(), LATCH, "a", lease_secs=LEASE)
+        election = LeaderElection(self.world.reactor, self.world.started_client(), LATCH, "a", lease=LEASE / TIMEOUT)
         self.assertFalse(election.leads)
         self.assertIsNone(election.leader_id)
 
@@ -101,6 +101,15 @@ class ElectionTests(SynchronousTestCase):
         self.assertFalse(election.leads)
         self.assertLess(LEASE, TIMEOUT)
 
+    def test_whenSessionsAreShorterThanWasAskedFor_theLeaseIs(self):
+        self.world.zookeeper.granted_secs = TIMEOUT / 2
+        election = self.elect("a")
+        self.world.zookeeper.frozen = True
+        self.world.advance(LEASE / 2 - 0.25)
+        self.assertTrue(election.leads)
+        self.world.advance(0.5)
+        self.assertFalse(election.leads)
+
     def test_aLookIsGoodFromWhenItWasAskedNotAnswered(self):
         election = self.elect("a")
         self.world.zookeeper.frozen = True
@@ -133,7 +142,7 @@ class ElectionTests(SynchronousTestCase):
             return kazoo.get_async(path)
 
         kazoo.create_async = lost
-        election = LeaderElection(world.reactor, client, LATCH, "a", lease_secs=LEASE)
+        election = LeaderElection(world.reactor, client, LATCH, "a", lease=LEASE / TIMEOUT)
         election.startService()
         world.settle()
         kazoo.create_async = create_async
@@ -162,7 +171,7 @@ class ElectionTests(SynchronousTestCase):
         client = self.world.started_client()
         heard = []
         client.states.subscribe(lambda state: heard.append((state, election.leads)))
-        election = LeaderElection(self.world.reactor, client, LATCH, "a", lease_secs=LEASE)
+        election = LeaderElection(self.world.reactor, client, LATCH, "a", lease=LEASE / TIMEOUT)
         election.startService()
         self.world.settle()
         self.assertTrue(election.leads)

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.contracts.stores import PersistentStoreContract
 from tests.doubles.kazoo import MemoryZooKeeper
-from tests.fleet.world import ENSEMBLE, World, at_once
+from tests.fleet.world import ENSEMBLE, TIMEOUT, World, at_once
 from waiter.catalog.interface import Conflict, StoreUnusable
 from waiter.fleet.change_log import KEPT
 from waiter.fleet.store import ZooKeeperStore
@@ -87,6 +87,52 @@ class StoreTests(SynchronousTestCase):
             self.world.settle()
         self.assertIn("quiet", heard)
         self.assertIn("busy", heard)
+
+    def test_whenZooKeeperHasLostItsData_theStoreGoesOnWithoutARestart(self):
+        ours, theirs = self.store(), self.store()
+        heard = []
+        ours.watch("", heard.append)
+        self.world.settle()
+        for number in range(3):
+            self.world.result(theirs.put(f"key/{number}", b""))
+        self.lose_data()
+        self.world.settle()
+        heard.clear()
+        # What the other one writes is heard of, though nothing is asked of this one.
+        version = self.world.result(theirs.put("key/3", b"new", 0))
+        self.assertEqual(heard, ["key/3"])
+        self.assertEqual(self.world.result(ours.get("key/3")), (b"new", version))
+        self.assertIsNone(self.world.result(ours.get("key/1")))
+        self.assertEqual(self.world.result(ours.keys("")), ["key/3"])
+
+    def test_whenItHasLostItsDataAndMuchWasWrittenSince_allKeysAreTold(self):
+        ours, theirs = self.store(), self.store()
+        heard = []
+        ours.watch("", heard.append)
+        self.world.settle()
+        for number in range(5):
+            self.world.result(theirs.put(f"old/{number}", b""))
+        heard.clear()
+        ours_kazoo = self.world.kazoo(0)
+        ours_kazoo.lose_connection()
+        self.lose_data(self.world.kazoo(1))
+        for number in range(2):
+            self.world.result(theirs.put(f"new/{number}", b""))
+        self.world.advance(TIMEOUT + 1)
+        ours_kazoo.find_connection()
+        self.world.settle()
+        self.assertEqual(set(heard), {"new/0", "new/1"})
+
+    def lose_data(self, *clients):
+        """ZooKeeper loses all it had, its sessions included, and these clients find that out; all of them if none is given."""
+        clients = clients or self.world.zookeeper.clients
+        for client in clients:
+            client.lose_connection()
+        self.world.zookeeper.lose_data()
+        self.world.advance(TIMEOUT + 1)
+        for client in clients:
+            client.find_connection()
+        self.world.settle()
 
     def test_oldChangesAreTakenAway(self):
         store = self.store()

@@ -2,6 +2,7 @@
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.contracts.zookeeper import ZooKeeperClientContract
@@ -43,6 +44,27 @@ class ConnectionTests(SynchronousTestCase):
         self.assertIn("zk:2181 within 15 s", str(error))
         self.world.result(self.client.stopService())
         self.assertTrue(self.world.kazoo().stopped)
+
+    def test_whenSessionsAreShorterThanWasAskedFor_thatIsKnownAndSaid(self):
+        self.world.zookeeper.granted_secs = 4.0
+        said = []
+        globalLogPublisher.addObserver(said.append)
+        self.addCleanup(globalLogPublisher.removeObserver, said.append)
+        self.start()
+        self.assertEqual(self.client.session_secs, 4.0)
+        self.world.kazoo().lose_connection()
+        self.world.kazoo().find_connection()
+        self.world.settle()
+        warnings = [formatEvent(event) for event in said if event["log_level"] is LogLevel.warn]
+        self.assertEqual(len(warnings), 1)
+        self.assertIn("grants sessions of 4 s instead of 10 s", warnings[0])
+        self.world.kazoo().lose_connection()
+        self.world.advance(4.25)
+        self.assertEqual(self.client.state, State.LOST)
+
+    def test_otherwiseSessionsAreAsLongAsWasAskedFor(self):
+        self.start()
+        self.assertEqual(self.client.session_secs, TIMEOUT)
 
     def test_whenTheConnectionBreaksAndComesBackItIsTheSameSession(self):
         self.start()

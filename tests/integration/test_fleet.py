@@ -252,6 +252,11 @@ class TwoRoutersTests(FleetTestCase):
         before, after = await self.outage(a, b, headers, secs=4, begin=self.server.kill, end=self.begin_anew)
         # All sessions were over, so that both had to register again.
         self.assertFalse(set(before) & set(after))
+        # There is a place for what is new, too, and the other one hears of it.
+        other = crowded(version="another")
+        self.assertEqual((await a.request("/hold/0", headers=other)).code, 200)
+        service_id = await a.service_id(other)
+        await until(lambda: self.slots(b, service_id), lambda slots: slots > 0)
 
     def begin_anew(self):
         self.server.forget()

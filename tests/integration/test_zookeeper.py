@@ -14,7 +14,7 @@ from tests.contracts.router_directories import DirectoryUnderTest, router_direct
 from tests.contracts.zookeeper import ZooKeeperClientContract
 from tests.fleet.test_directory import directory_of, router
 from tests.integration.harness import until
-from tests.integration.zookeeper_server import MISSING, own_server, shared_root
+from tests.integration.zookeeper_server import LONGEST_SESSION_SECS, MISSING, own_server, shared_root
 from waiter.fleet.curator import RouterNode
 from waiter.fleet.ensemble import Ensemble, TLSFiles
 from waiter.fleet.leader import LeaderElection
@@ -161,7 +161,7 @@ class OutageTests(TestCase):
         await until(self.node_is_ours, bool)
 
     async def test_whenTheServerHangs_theLeaderStopsToLeadBeforeItsSessionCanEnd(self):
-        election = LeaderElection(reactor, self.client, "/latch", "r", lease_secs=4 / 3, interval_secs=0.5)
+        election = LeaderElection(reactor, self.client, "/latch", "r", interval_secs=0.5)
         election.startService()
         self.addCleanup(election.stopService)
 
@@ -175,6 +175,12 @@ class OutageTests(TestCase):
         self.assertLess(reactor.seconds() - frozen_at, 2.0)
         self.server.thaw()
         await until(leads, bool)
+
+    async def test_aServerGrantsNoLongerSessionsThanItMay(self):
+        client = ZooKeeperClient(reactor, Ensemble(hosts=self.server.hosts, session_timeout_secs=90.0))
+        await client.startService()
+        self.addCleanup(client.stopService)
+        self.assertEqual(client.session_secs, LONGEST_SESSION_SECS)
 
     async def test_whenTheServerHangs_callsFailInTime(self):
         self.server.freeze()

@@ -17,6 +17,9 @@ JARS = tuple(JAVA / f"{name}.jar" for name in ("zookeeper", "zookeeper-jute"))
 MORE_JARS = tuple(JAVA / f"netty-{name}.jar" for name in ("codec", "resolver", "transport-native-unix-common"))
 MAIN = "org.apache.zookeeper.server.ZooKeeperServerMain"
 
+#: What it grants at most.
+LONGEST_SESSION_SECS = 60
+
 #: Why tests are skipped, or None: to be set as a TestCase's C{skip}.
 MISSING = (
     None
@@ -53,7 +56,7 @@ class ZooKeeperServer:
             "\n".join(
                 [
                     "tickTime=200",
-                    "maxSessionTimeout=60000",
+                    f"maxSessionTimeout={LONGEST_SESSION_SECS * 1000}",
                     f"dataDir={data}",
                     f"clientPort={self.port}",
                     "clientPortAddress=127.0.0.1",

@@ -10,6 +10,7 @@ from typing import Any
 
 from kazoo import exceptions
 from kazoo.client import KazooClient
+from kazoo.protocol.serialization import Connect
 from kazoo.security import CREATOR_ALL_ACL
 
 from waiter.fleet import nodes
@@ -41,7 +42,7 @@ def make_client(ensemble: Ensemble, said: Callable[[str, int], object]) -> Any:
     logger = logging.Logger("waiter.zookeeper", logging.WARNING)  # noqa: LOG001
     logger.addHandler(_Passing(said))
     tls = ensemble.tls
-    return KazooClient(
+    return _Client(
         hosts=ensemble.hosts,
         timeout=ensemble.session_timeout_secs,
         auth_data=[] if ensemble.digest is None else [("digest", ensemble.digest)],
@@ -65,6 +66,28 @@ def translated(error: BaseException) -> BaseException:
     if isinstance(error, exceptions.KazooException):
         return nodes.ZooKeeperError(f"{type(error).__name__} {error}".strip())
     return error
+
+
+class _Client(KazooClient):  # type: ignore[misc]
+    """
+    Knows what kazoo keeps to itself.
+
+    @ivar granted_secs: the session timeout that the server has granted, which may be another than was asked for; C{None} if it is
+        not known.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.granted_secs: float | None = None
+        invoke = self._connection._invoke  # noqa: SLF001 - there is no public way
+
+        def invoke_and_note(timeout_secs: float, request: Any, xid: int | None = None) -> Any:
+            answer = invoke(timeout_secs, request, xid)
+            if isinstance(request, Connect):
+                self.granted_secs = answer[0].time_out / 1000
+            return answer
+
+        self._connection._invoke = invoke_and_note  # noqa: SLF001
 
 
 class _Passing(logging.Handler):

@@ -43,7 +43,7 @@ class ChangeLog:
         self._path = path
         self._changed = changed
         self._missed = missed
-        self._children = WatchedChildren(client, path, self._look)
+        self._children = WatchedChildren(client, path, self.look)
         self._background = Background()
         self._followed = False
         self._reading = False
@@ -72,7 +72,7 @@ class ChangeLog:
         self._followed = True
         self._seen = None
         self._background.restart()
-        self._look()
+        self.look()
 
     def stop(self) -> None:
         """Tell no more."""
@@ -82,9 +82,10 @@ class ChangeLog:
 
     def _connection(self, state: State) -> None:
         if state is State.CONNECTED:
-            self._look()
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """See whether there is something new, if changes are to be told."""
         if not self._followed:
             return
         if self._reading:
@@ -107,8 +108,15 @@ class ChangeLog:
 
     async def _read_once(self) -> None:
         names = {_number(name): name for name in await self._children.read() if name[-_DIGITS:].isdecimal()}
+        last = max(names, default=-1)
         if self._seen is None:
-            self._seen = max(names, default=-1)
+            self._seen = last
+            return
+        if last < self._seen:
+            # The last changes are always kept: ZooKeeper has lost its data, and numbers begin anew.
+            self._seen = last
+            self._own.clear()
+            self._missed()
             return
         fresh = sorted(number for number in names if number > self._seen)
         if not fresh:

@@ -48,7 +48,6 @@ class ZooKeeperRouterDirectory(MultiService):
         *,
         doubt_secs: float,
         interval_secs: float,
-        lease_secs: float,
         latch: str,
         min_routers: int = 1,
     ) -> None:
@@ -56,7 +55,6 @@ class ZooKeeperRouterDirectory(MultiService):
         @param root: the node below which clusters have theirs, and those their routers.
         @param doubt_secs: how long after an outage a router that is missing is not taken for gone.
         @param interval_secs: how often to look at the latch.
-        @param lease_secs: how long a look at the latch is good for; less than the session timeout.
         @param latch: the path of the latch.
         @param min_routers: with fewer routers nobody leads.
         """
@@ -66,9 +64,7 @@ class ZooKeeperRouterDirectory(MultiService):
         self.members_now: Mapping[str, str] = {own.router_id: own.url}
         self.alone_since: float | None = -inf
         self.registration = RouterRegistration(clock, client, f"{self.path}/{own.router_id}", own.encode())
-        self.election = LeaderElection(
-            clock, client, latch, own.router_id, lease_secs=lease_secs, interval_secs=interval_secs
-        )
+        self.election = LeaderElection(clock, client, latch, own.router_id, interval_secs=interval_secs)
         self._clock = clock
         self._client = client
         self._own = own

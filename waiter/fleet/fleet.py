@@ -10,9 +10,7 @@ from waiter.fleet.store import ZooKeeperStore
 from waiter.fleet.zookeeper import ZooKeeperClient
 from waiter.telemetry.counters import FleetGauges
 
-# Of the session timeout: how long a look at the latch is good for, which must be less than all of it, and how long after an
-# outage the others may need to be back, which is more.
-_LEASE = 2 / 3
+# Of the session timeout: how long after an outage the others may need to be back.
 _DOUBT = 1.5
 
 
@@ -59,7 +57,6 @@ class Fleet:
             own,
             doubt_secs=_DOUBT * timeout,
             interval_secs=min(interval_secs, timeout / 4),
-            lease_secs=_LEASE * timeout,
             latch=f"{base_path}/{latch}",
             min_routers=min_routers,
         )

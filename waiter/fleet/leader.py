@@ -66,13 +66,13 @@ class LeaderElection(Service):
         path: str,
         router_id: str,
         *,
-        lease_secs: float,
+        lease: float = 2 / 3,
         interval_secs: float = 1.5,
         unique: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         """
         @param path: of the latch.
-        @param lease_secs: how long a look at the latch is good for; less than the session timeout.
+        @param lease: how long a look at the latch is good for, as a part of the session timeout; less than all of it.
         @param interval_secs: how often to look.
         """
         self.setName("leader election")
@@ -82,7 +82,7 @@ class LeaderElection(Service):
         self._clock = clock
         self._client = client
         self._router_id = router_id
-        self._lease_secs = lease_secs
+        self._lease = lease
         self._unique = unique
         self._mark = ""
         self._mark_session: int | None = None
@@ -101,7 +101,7 @@ class LeaderElection(Service):
             and last.leads
             and self._client.state is State.CONNECTED
             and self._client.session_id == last.session
-            and self._clock.seconds() < last.asked_at + self._lease_secs
+            and self._clock.seconds() < last.asked_at + self._lease * self._client.session_secs
         )
 
     def startService(self) -> None:

@@ -21,6 +21,7 @@ from waiter.fleet.nodes import (
     NodeTooLarge,
     NoNode,
     Operation,
+    State,
     ZooKeeperError,
     checking,
     creating,
@@ -28,6 +29,7 @@ from waiter.fleet.nodes import (
     setting,
 )
 from waiter.fleet.zookeeper import ZooKeeperClient
+from waiter.support.background import Background
 from waiter.support.shared import Shared
 
 T = TypeVar("T")
@@ -81,6 +83,10 @@ class ZooKeeperStore(Service):
         self._under_way: set[Deferred[Any]] = set()
         self._watchers = Watchers()
         self._changes = ChangeLog(client, f"{self._root}/changes", self._watchers.tell, self._missed)
+        # In which session the nodes that everything is below were there.
+        self._session: int | None = None
+        self._background = Background()
+        client.states.subscribe(self._connection)
 
     def startService(self) -> Deferred[None]:
         """
@@ -89,6 +95,7 @@ class ZooKeeperStore(Service):
         @raise StoreUnusable: (in the Deferred) ZooKeeper does not let us.
         """
         super().startService()
+        self._background.restart()
         return Shared(Deferred.fromCoroutine(self._open_it())).wait()
 
     def stopService(self) -> Deferred[None]:
@@ -96,9 +103,8 @@ class ZooKeeperStore(Service):
         super().stopService()
         self._open = False
         self._changes.stop()
-        return DeferredList([Shared(flow).wait() for flow in tuple(self._under_way)], consumeErrors=True).addCallback(
-            lambda _: None
-        )
+        over = [Shared(flow).wait() for flow in tuple(self._under_way)]
+        return DeferredList([*over, self._background.stop()], consumeErrors=True).addCallback(lambda _: None)
 
     def get(self, key: str, *, newest: bool = False) -> Deferred[tuple[bytes, int] | None]:
         """See L{IStore.get}."""
@@ -137,13 +143,33 @@ class ZooKeeperStore(Service):
 
     async def _open_it(self) -> None:
         try:
-            for name in ("records", "changes", "deletions"):
-                await self._client.create_path(f"{self._root}/{name}")
+            await self._make_nodes()
         except ZooKeeperError as error:
             raise StoreUnusable(f"the store {self._root} in ZooKeeper cannot be opened: {error}") from error
         self._open = bool(self.running)
         if self._is_watched and self._open:
             self._changes.follow()
+
+    def _connection(self, state: State) -> None:
+        if state is State.CONNECTED and self._open:
+            self._background.start(self._make_nodes_again(), "making the nodes of the store")
+
+    async def _make_nodes_again(self) -> None:
+        try:
+            await self._make_nodes()
+        except ZooKeeperError as error:
+            # The next connection or the next call tries again.
+            self._log.debug("The nodes of the store could not be made: {error}", error=error)
+
+    async def _make_nodes(self) -> None:
+        """Once in each session: a server that has lost its data has lost its sessions, too."""
+        session = self._client.session_id
+        if session == self._session:
+            return
+        for name in ("records", "changes", "deletions"):
+            await self._client.create_path(f"{self._root}/{name}")
+        self._session = session
+        self._changes.look()
 
     def _operate(self, operation: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> Deferred[T]:
         if not self._open:
@@ -159,6 +185,7 @@ class ZooKeeperStore(Service):
     async def _explained(self, operation: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> T:
         try:
             await self._client.connected().addTimeout(self._wait_secs, self._clock)
+            await self._make_nodes()
             return await operation()
         except NodeTooLarge:
             raise

@@ -93,6 +93,7 @@ class ZooKeeperClient(Service):
     @ivar state: how the connection is.
     @ivar states: told each new state.
     @ivar session_id: the present or last session's; C{None} before the first.
+    @ivar session_secs: how long the server keeps it when it hears nothing.
     """
 
     _log = Logger()
@@ -119,6 +120,7 @@ class ZooKeeperClient(Service):
         self.state = State.LOST
         self.states: Topic[State] = Topic()
         self.session_id: int | None = None
+        self.session_secs = ensemble.session_timeout_secs
         self.ensemble = ensemble
         self._reactor = reactor
         self._connect_secs = connect_secs
@@ -344,21 +346,38 @@ class ZooKeeperClient(Service):
 
         def changed(state: str) -> None:
             # Both are plain attributes; asking the server for anything would block this very thread.
-            self._reactor.callFromThread(self._heard, client, State(state), client.client_id, client.client_state)
+            self._reactor.callFromThread(
+                self._heard, client, State(state), client.client_id, client.client_state, client.granted_secs
+            )
 
         client.add_listener(changed)
         client.start_async()
 
-    def _heard(self, client: Any, state: State, client_id: tuple[int, bytes] | None, word: str) -> None:
+    def _heard(
+        self, client: Any, state: State, client_id: tuple[int, bytes] | None, word: str, granted_secs: float | None
+    ) -> None:
         if client is not self._client:
             return
         if state is State.CONNECTED and client_id is not None:
             self.session_id = client_id[0]
+            self._note_granted(granted_secs)
         self._become(state)
         if word == "AUTH_FAILED":
             self._log.error(
                 "ZooKeeper at {hosts} refuses who we say we are: see zookeeper.digest", hosts=self.ensemble.hosts
             )
+
+    def _note_granted(self, granted_secs: float | None) -> None:
+        asked_secs = self.ensemble.session_timeout_secs
+        granted_secs = asked_secs if granted_secs is None else granted_secs
+        if granted_secs < asked_secs and granted_secs != self.session_secs:
+            self._log.warn(
+                "ZooKeeper grants sessions of {granted:g} s instead of {asked:g} s: see its maxSessionTimeout and "
+                "zookeeper.session-timeout-ms",
+                granted=granted_secs,
+                asked=asked_secs,
+            )
+        self.session_secs = granted_secs
 
     def _become(self, state: State) -> None:
         if self._silence is not None and state is not State.SUSPENDED:
@@ -369,7 +388,7 @@ class ZooKeeperClient(Service):
         if state is State.SUSPENDED and self._silence is None:
             if self.state is State.LOST:
                 return
-            self._silence = self._reactor.callLater(self.ensemble.session_timeout_secs, self._silent_for_too_long)
+            self._silence = self._reactor.callLater(self.session_secs, self._silent_for_too_long)
         self.state = state
         if self.running:
             self._log.info(

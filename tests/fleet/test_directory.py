@@ -97,6 +97,19 @@ class DirectoryTests(SynchronousTestCase):
         self.world.result(b.stopService())
         self.assertEqual(told[-1], ["a"])
 
+    def test_aSlowReadDoesNotBringBackWhoHasLeft(self):
+        a = self.join("a")
+        client, slow = self.clients["a"], Deferred()
+        get, client.get = client.get, lambda path: slow
+        self.world.zookeeper.create(f"{ROOT}/c/b", router("b").encode(), owner=7, sequence=False)
+        self.world.settle()
+        client.get = get
+        self.world.zookeeper.delete(f"{ROOT}/c/b")
+        self.world.settle()
+        slow.callback((router("b").encode(), None))
+        self.world.settle()
+        self.assertEqual(sorted(a.members_now), ["a"])
+
     def test_whileZooKeeperIsAway_theListStays(self):
         a = self.join("a")
         self.join("b")

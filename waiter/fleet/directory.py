@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -72,6 +72,8 @@ class ZooKeeperRouterDirectory(MultiService):
         self._doubt_secs = doubt_secs
         self._doubted_until: float | None = None
         self._read_before = False
+        # What is read later is not to be overwritten with what was read before.
+        self._one_at_a_time = DeferredLock()
         self._known: dict[str, RouterNode] = {}
         self._strange: set[str] = set()
         self._subscribers: list[Callable[[], object]] = []
@@ -121,7 +123,8 @@ class ZooKeeperRouterDirectory(MultiService):
         See L{IRouterDirectory.members}: the list as it is now, or the last one while ZooKeeper does not answer
         (Note [A list in doubt]).
         """
-        return Deferred.fromCoroutine(self._read())
+        members: Deferred[Mapping[str, str]] = self._one_at_a_time.run(self._read)
+        return members
 
     def leader(self) -> Deferred[str | None]:
         """See L{IRouterDirectory.leader}."""
@@ -146,7 +149,7 @@ class ZooKeeperRouterDirectory(MultiService):
         self._background.start(self._refresh(), "reading the list of routers")
 
     async def _refresh(self) -> None:
-        await self._read()
+        await self.members()
 
     async def _read(self) -> Mapping[str, str]:
         try:

@@ -1,7 +1,8 @@
 """Asks a Mesos agent for the files of tasks."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlencode
@@ -59,32 +60,25 @@ class AgentFiles:
 
         @param directory: of the task; what is told is relative to it.
         @raise NotFound: there is none.
-        @raise ServiceUnavailable: the agent cannot be asked.
+        @raise ServiceUnavailable: the agent cannot be asked, or answers what nobody understands.
         """
-        found = json.loads(await self._get(host, "browse", path=inside(directory, path)))
-        entries = []
-        for each in found:
-            place = PurePosixPath(each["path"])
-            is_directory = str(each.get("mode", "")).startswith("d")
-            entries.append(
-                LogEntry(
-                    name=place.name,
-                    type="directory" if is_directory else "file",
-                    size=None if is_directory else int(each["size"]),
-                    path=str(PurePosixPath(path) / place.name),
-                )
-            )
+        answer = await self._get(host, "browse", path=inside(directory, path))
+        with _meaning(host):
+            entries = [_entry(each, path) for each in json.loads(answer)]
         return tuple(sorted(entries, key=lambda entry: entry.name))
 
     async def size(self, host: str, path: str) -> int:
         """How long a file is."""
-        return int(json.loads(await self._get(host, "read", path=path, offset="-1"))["offset"])
+        answer = await self._get(host, "read", path=path, offset="-1")
+        with _meaning(host):
+            return int(json.loads(answer)["offset"])
 
     async def read(self, host: str, path: str, offset: int, most: int) -> bytes:
         """Some bytes of a file; fewer than asked for, or none, at its end."""
-        found = json.loads(await self._get(host, "read", path=path, offset=str(offset), length=str(most)))
-        # What is no UTF-8 came through JSON as it was.
-        data: bytes = found["data"].encode("utf-8", "surrogateescape")
+        answer = await self._get(host, "read", path=path, offset=str(offset), length=str(most))
+        with _meaning(host):
+            # What is no UTF-8 came through JSON as it was.
+            data: bytes = json.loads(answer)["data"].encode("utf-8", "surrogateescape")
         return data
 
     async def tail(self, host: str, path: str, most: int) -> bytes:
@@ -118,6 +112,28 @@ class AgentFiles:
         if response.code != 200:
             raise MarathonUnreachable(f"it answered with {response.code}")
         return b"".join(parts).decode("utf-8", "surrogateescape")
+
+
+def _entry(found: Mapping[str, Any], path: str) -> LogEntry:
+    place = PurePosixPath(found["path"])
+    is_directory = str(found.get("mode", "")).startswith("d")
+    return LogEntry(
+        name=place.name,
+        type="directory" if is_directory else "file",
+        size=None if is_directory else int(found["size"]),
+        path=str(PurePosixPath(path) / place.name),
+    )
+
+
+@contextmanager
+def _meaning(host: str) -> Iterator[None]:
+    """Whatever an answer says that cannot be understood, it is the agent's."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ServiceUnavailable(
+            f"The files are on {host}, whose Mesos agent answers what cannot be understood: {error!r}"
+        ) from None
 
 
 @implementer(ILog)

@@ -2,9 +2,11 @@
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent
@@ -67,6 +69,76 @@ class Sender(Protocol):
 
     def connectionLost(self, reason):
         self.factory.lost.append(reason)
+
+
+@implementer(IAgent)
+class Slow:
+    """
+    Answers nobody.
+
+    @ivar asked: the URIs, and what ends the wait for each.
+    """
+
+    def __init__(self):
+        self.asked = []
+
+    def request(self, method, uri, headers=None, bodyProducer=None):
+        self.asked.append((uri, Deferred()))
+        return self.asked[-1][1]
+
+
+class TurnsTests(SynchronousTestCase):
+    def setUp(self):
+        self.slow = Slow()
+        self.clock = Clock()
+        self.client = MarathonClient(
+            self.clock, ["http://a"], agents=lambda _: self.slow, most_at_once=2, patience=BRIEF
+        )
+        self.client.open()
+
+    def call(self, name):
+        return Deferred.fromCoroutine(self.client.app(name))
+
+    def asked(self):
+        return [uri.partition(b"?")[0].rpartition(b"/")[2].decode() for uri, _ in self.slow.asked]
+
+    def test_fewCallsAreUnderWayAtATime(self):
+        first, second, third, _ = (self.call(name) for name in "abcd")
+        self.assertEqual(self.asked(), ["a", "b"])
+        self.slow.asked[1][1].errback(ConnectError())
+        self.failureResultOf(second, MarathonUnreachable)
+        self.assertEqual(self.asked(), ["a", "b", "c"])
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(self.asked(), ["a", "b", "c", "d"])
+        self.assertNoResult(third)
+
+    def test_whoIsCancelledBeforeItsTurnIsNeverAsked(self):
+        _, second, third, fourth = (self.call(name) for name in "abcd")
+        third.cancel()
+        self.failureResultOf(third, CancelledError)
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(self.asked(), ["a", "b", "d"])
+        self.assertNoResult(fourth)
+
+    def test_theTimeOfACallBeginsWithItsTurn(self):
+        calls = [self.call(name) for name in "abc"]
+        self.clock.advance(BRIEF.answer + 0.01)
+        for call in calls[:2]:
+            self.failureResultOf(call, MarathonUnreachable)
+        self.clock.advance(BRIEF.answer - 0.01)
+        self.assertNoResult(calls[2])
+
+    def test_theListDoesNotWait(self):
+        for name in "ab":
+            self.call(name)
+
+        async def everything():
+            return [app async for app in self.client.each_app()]
+
+        Deferred.fromCoroutine(everything())
+        self.assertEqual(self.asked(), ["a", "b", "apps"])
 
 
 class ClientTests(World, TestCase):

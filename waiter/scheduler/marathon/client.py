@@ -8,7 +8,7 @@ from urllib.parse import quote, urljoin
 
 import attrs
 import treq.client
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -85,6 +85,9 @@ class MarathonClient:
     What only asks is asked of all addresses in turn, until one answers. What changes something is sent on a fresh
     connection, and to another address only if it certainly reached none before: it is never done twice.
 
+    No more than C{most_at_once} calls are under way: others wait for their turn, and their time begins with it. The list of all apps
+    and the events do not count.
+
     @ivar addresses: the Marathons.
     """
 
@@ -97,6 +100,7 @@ class MarathonClient:
         policy: IPolicyForHTTPS | None = None,
         patience: Patience | None = None,
         agents: Callable[[bool], IAgent] | None = None,
+        most_at_once: int = 20,
     ) -> None:
         """
         @param policy: whom to believe in TLS; who this machine trusts, if not given.
@@ -108,6 +112,7 @@ class MarathonClient:
         self._credentials = credentials or Credentials()
         self._policy = policy
         self._make_agent = agents or self._agent
+        self._turns = DeferredSemaphore(most_at_once)
         self._asking: treq.client.HTTPClient | None = None
         self._changing: treq.client.HTTPClient | None = None
         self._pool: HTTPConnectionPool | None = None
@@ -213,7 +218,8 @@ class MarathonClient:
             raise
 
     async def _call(self, method: str, path: str, content: Any = None) -> Any:
-        text = await self._limited(self._text(method, path, content), self._patience.total)
+        async with self._turns:
+            text = await self._limited(self._text(method, path, content), self._patience.total)
         try:
             return json.loads(text) if text else {}
         except ValueError:

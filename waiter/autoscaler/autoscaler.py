@@ -1,6 +1,7 @@
 """The cycle: how many instances should each service have, and how large a step towards that to take now."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import attrs
@@ -15,6 +16,7 @@ from waiter.model.load import ServiceLoad
 from waiter.model.routing import RoutingState, ServiceState
 from waiter.model.service import Service
 from waiter.support.periodic import Periodic
+from waiter.support.turns import in_turns
 
 # Note [When a service gets its turn]
 #
@@ -200,7 +202,7 @@ class Autoscaler(RunningService):
         if self._state is not None:
             self._attend(self._state, dict.fromkeys(spaced, True))
 
-    def _turn_all(self) -> None:
+    async def _turn_all(self) -> None:
         if self._state is None:
             return
         self._observe()
@@ -212,7 +214,8 @@ class Autoscaler(RunningService):
                 memory.turned_at = self._clock.seconds()
             return
         waited_for = {service_id for service_id, load in loads.items() if load.waiting}
-        self._attend(self._state, {service_id: service_id in waited_for for service_id in known | waited_for}, loads)
+        async for service_id in in_turns(self._clock, known | waited_for):
+            self._attend_to(self._state, service_id, lambda: loads, demanded=service_id in waited_for)
 
     def _observe(self) -> None:
         self._executor.ledger.observe(self._observed, self._clock.seconds())
@@ -221,26 +224,35 @@ class Autoscaler(RunningService):
         state = None if self._state is None else self._state.services.get(service_id)
         return None if state is None else state.counts.requested
 
-    def _attend(
-        self, state: RoutingState, service_ids: Mapping[str, bool], loads: Mapping[str, ServiceLoad] | None = None
-    ) -> None:
+    def _attend(self, state: RoutingState, service_ids: Mapping[str, bool]) -> None:
         """@param service_ids: whose turn it is, and whether somebody waits for it."""
-        now = self._clock.seconds()
+        # Whoever has no instances yet does not have to wait until they are put together.
+        loads = cache(self._loads)
         for service_id, demanded in service_ids.items():
-            service_state = state.services.get(service_id)
-            observed = None if service_state is None else service_state.counts.requested
-            requested = self._executor.ledger.requested(service_id, observed)
-            try:
-                if requested is None or self._executor.is_deleting(service_id):
-                    if demanded:
-                        self._create(service_id)
-                elif service_state is not None:
-                    loads = self._loads() if loads is None else loads
-                    if loads is not None:
-                        load = loads.get(service_id, ServiceLoad())
-                        self._turn(service_state, requested, load.outstanding, now)
-            except Exception:  # noqa: BLE001 - one service must not take the others down
-                self._log.failure("The turn of {service_id} failed", service_id=service_id)
+            self._attend_to(state, service_id, loads, demanded=demanded)
+
+    def _attend_to(
+        self,
+        state: RoutingState,
+        service_id: str,
+        loads: Callable[[], Mapping[str, ServiceLoad] | None],
+        *,
+        demanded: bool,
+    ) -> None:
+        service_state = state.services.get(service_id)
+        observed = None if service_state is None else service_state.counts.requested
+        requested = self._executor.ledger.requested(service_id, observed)
+        try:
+            if requested is None or self._executor.is_deleting(service_id):
+                if demanded:
+                    self._create(service_id)
+            elif service_state is not None:
+                known = loads()
+                if known is not None:
+                    load = known.get(service_id, ServiceLoad())
+                    self._turn(service_state, requested, load.outstanding, self._clock.seconds())
+        except Exception:  # noqa: BLE001 - one service must not take the others down
+            self._log.failure("The turn of {service_id} failed", service_id=service_id)
 
     def _create(self, service_id: str) -> None:
         service = self._describe(service_id)

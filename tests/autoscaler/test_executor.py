@@ -8,6 +8,7 @@ from tests.autoscaler.world import World
 from waiter.autoscaler.executor import ScalingOrder
 from waiter.errors import ServiceFailing, ServiceUnavailable
 from waiter.model.outcome import Outcome
+from waiter.scheduler.interface import SchedulerUnavailable
 
 
 class ExecutorCase(SynchronousTestCase):
@@ -101,6 +102,19 @@ class ScaleUp(ExecutorCase):
         self.order(3)
         self.assertEqual(self.world.requested(self.service), 3)
         self.assertEqual((self.counters["scale-up.fail"], self.counters["scale-up.success"]), (1, 1))
+
+    def test_failure_with_a_number_waiting(self):
+        """What was ordered before it was known that the scheduler cannot be asked is not done when it can be again."""
+        self.have(1)
+        self.scheduler.failure = SchedulerUnavailable("away")
+        self.scheduler.hold()
+        self.order(3, total=1)
+        self.order(4, total=1)
+        self.scheduler.let_go()
+        self.assertEqual(len(self.scheduler.calls), 1)
+        self.scheduler.failure = None
+        self.order(2, total=1)
+        self.assertEqual([call[2] for call in self.scheduler.calls], [3, 2])
 
     def test_no_answer(self):
         """A scheduler that does not answer is waited for half a minute."""
@@ -385,6 +399,19 @@ class Approval(ExecutorCase):
         self.order(1)
         self.assertEqual(len(self.world.killed), 2)
 
+    def test_failure_with_a_number_waiting(self):
+        """What was ordered before it was known that the scheduler cannot be asked is not done when it can be again."""
+        self.have(1)
+        self.scheduler.failure = SchedulerUnavailable("away")
+        self.scheduler.hold()
+        self.order(3, total=1)
+        self.order(4, total=1)
+        self.scheduler.let_go()
+        self.assertEqual(len(self.scheduler.calls), 1)
+        self.scheduler.failure = None
+        self.order(2, total=1)
+        self.assertEqual([call[2] for call in self.scheduler.calls], [3, 2])
+
     def test_no_answer(self):
         """Without an answer nothing is stopped."""
         self.have(2)
@@ -488,6 +515,19 @@ class Deletion(ExecutorCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         self.assertEqual(self.successResultOf(waiting).instance.id, f"{self.service.id}.0001")
         self.assertEqual((self.world.killed, self.world.calls("create")), ([], []))
+
+    def test_failure_with_a_number_waiting(self):
+        """What was ordered before it was known that the scheduler cannot be asked is not done when it can be again."""
+        self.have(1)
+        self.scheduler.failure = SchedulerUnavailable("away")
+        self.scheduler.hold()
+        self.order(3, total=1)
+        self.order(4, total=1)
+        self.scheduler.let_go()
+        self.assertEqual(len(self.scheduler.calls), 1)
+        self.scheduler.failure = None
+        self.order(2, total=1)
+        self.assertEqual([call[2] for call in self.scheduler.calls], [3, 2])
 
     def test_no_answer(self):
         """A deletion that does not end is given up."""

@@ -46,16 +46,16 @@ class OutageTests(TestCase):
 
     async def outage(self, *, secs, begin, end):
         """
-        Have Marathon away for so long: all that time one client is served, and some of it more than the instance is for.
+        Have Marathon away for so long: all that time one client is served, and at first more than the instance is for.
 
         @param begin: what is done to Marathon, and then C{end}.
         """
         began = reactor.seconds()
         steady = Load(self.waiter, self.headers, clients=1)
         begin()
-        # What is ordered before the router can know reaches a Marathon that only hangs.
-        await until(self.in_doubt, lambda in_doubt: in_doubt, within_secs=60)
+        # What is ordered before the router can know is not to be done when nobody wants it any more.
         surge = Load(self.waiter, self.headers, clients=4, path="/0.2")
+        await until(self.in_doubt, lambda in_doubt: in_doubt, within_secs=60)
         # Some turns of the autoscaler, and some more to forget them.
         await deferLater(reactor, 5)
         surge_codes = await surge.stop()

@@ -66,8 +66,8 @@ class ScalingExecutor(RunningService):
 
     For each service at most one change of the requested number, one creation and one deletion are under way, and a round of
     kills begins only when the effect of the one before can be seen. A number that comes while another is being set waits
-    (only the latest does) and is set right after it, and kills do not stand in its way: a step up is never lost because
-    something else is pending.
+    (only the latest does) and is set right after it, unless that one could not be set; kills do not stand in its way. A step up
+    is never lost because something else is pending.
 
     Only instances that serve nobody are stopped: the reserver chooses and locks them. Each lock is released, whatever
     happens, within the service's termination grace period and C{kill_deadline_secs}.
@@ -293,14 +293,16 @@ class ScalingExecutor(RunningService):
         try:
             todo: tuple[int, bool] | None = number
             while todo is not None:
-                await self._set_number(desk, service_id, *todo)
+                if not await self._set_number(desk, service_id, *todo):
+                    # What waits was ordered before that was known. Set later, it may be what nobody wants any more.
+                    return
                 done, todo, desk.next_scale = todo, desk.next_scale, None
                 todo = None if todo == done else todo
         finally:
             desk.scaling = False
             desk.next_scale = None
 
-    async def _set_number(self, desk: _Desk, service_id: str, instances: int, force: bool) -> None:
+    async def _set_number(self, desk: _Desk, service_id: str, instances: int, force: bool) -> bool:
         kind = "scale-force" if force else "scale-up"
         desk.counters[f"{kind}.total"] += 1
         change = self.ledger.begin(service_id, instances)
@@ -320,6 +322,7 @@ class ScalingExecutor(RunningService):
         finally:
             desk.counters[f"{kind}.success" if done else f"{kind}.fail"] += 1
             self.ledger.end(change, instances if done else None, self._clock.seconds())
+        return done
 
     # Kills
 

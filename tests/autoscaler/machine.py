@@ -20,6 +20,7 @@ from waiter.model.resources import Resources
 from waiter.reservation.lease import Lease
 from waiter.reservation.manager import ReserverManager
 from waiter.scheduler.local.scheduler import LocalScheduler
+from waiter.support.turns import SLICE_SECS
 
 
 class _Probe:
@@ -133,6 +134,15 @@ class Machine:
 
     def _approve(self, instance):
         return self.approve(instance)
+
+    def takes_turns(self):
+        """From now on each service keeps the aggregator for a whole turn."""
+
+        def describe(service_id):
+            self.clock.rightNow += 2 * SLICE_SECS
+            return self.services.get(service_id)
+
+        self.aggregator._describe = describe
 
     def run(self, secs, step=0.01):
         """Let time pass."""

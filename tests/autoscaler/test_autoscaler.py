@@ -104,6 +104,17 @@ class Turns(AutoscalerCase):
         self.clock.advance(0)
         self.assertEqual(self.scheduler.calls, [("create", self.service.id)])
 
+    def test_part_of_a_routing_state(self):
+        """What is not in a part of the first routing state may exist: it is not created before the whole is there."""
+        self.autoscaler.startService()
+        self.world.reserve(self.service)
+        self.autoscaler.update(RoutingState(whole=False))
+        self.clock.pump([1] * 3)
+        self.assertEqual(self.scheduler.calls, [])
+        self.world.publish()
+        self.clock.advance(0)
+        self.assertEqual(self.scheduler.calls, [("create", self.service.id)])
+
     def test_pending(self):
         """What was requested but does not run yet is neither requested again nor forgotten."""
         self.world.start_secs = None

@@ -320,6 +320,20 @@ class RoomTests(MachineCase):
             machine.run(0.01)
         self.assertEqual(len(machine.ended), 1)
 
+    def test_newsThatAreTakenInOneAfterTheOtherEvictNobodyTwice(self):
+        wide = service("waiter-service-wide", mem=200, scale_up_factor=0.99, scale_down_factor=0.01)
+        other = service("waiter-service-o", mem=200)
+        machine = self.machine(wide, other)
+        leases = [machine.wait(wide)[0] for _ in range(4)]
+        machine.run(5)
+        for (lease,) in leases:
+            lease.release(Outcome.SUCCESS)
+        machine.takes_turns()
+        got, _ = machine.wait(other)
+        while not got:
+            machine.run(0.01)
+        self.assertEqual(len(machine.ended), 1)
+
     def test_whoIsWaitedForComesBeforeWhoIsNot(self):
         holder, left, other = self.services(3, mem=600)
         machine = self.machine(holder, left, other)

@@ -130,6 +130,46 @@ class TurnsTests(AggregatorCase):
         self.assertEqual(self.publications(), ["ab", "abcd", "abcde"])
         self.assertEqual([state.iteration for state in self.published], [1, 2, 3])
 
+    def test_only_the_last_is_whole(self):
+        self.aggregator.router_news(ALONE)
+        self.begin("a", "b", "c", "d", "e")
+        self.aggregator.router_news(PAIR)
+        self.clock.advance(0)
+        self.assertEqual([state.whole for state in self.published], [False, False, False, True])
+        self.published.clear()
+        self.begin("a", "b", healthy=[instance(1)])
+        self.aggregator.killed(instance(1, service_id="a"))
+        self.assertFalse(self.aggregator.state.whole)
+        self.clock.advance(0)
+        self.assertEqual(self.publications(), ["abcde", "ab"])
+        self.assertEqual([state.whole for state in self.published], [False, True])
+
+    def test_the_last_is_published_even_if_nothing_is_new_by_then(self):
+        self.aggregator.router_news(ALONE)
+        self.begin("a", "b")
+        self.clock.advance(0)
+        self.published.clear()
+        self.begin("a", "b", healthy=[instance(1)])
+        self.clock.advance(0)
+        self.assertEqual([state.whole for state in self.published], [False, True])
+        self.assertEqual(*(state.services for state in self.published))
+
+    def test_after_one_that_was_cancelled_the_next_makes_it_whole(self):
+        self.aggregator.router_news(ALONE)
+        begun = self.begin("a", "b", "c", healthy=[instance(1)])
+        begun.cancel()
+        self.failureResultOf(begun, CancelledError)
+        self.begin("a")
+        self.assertEqual([state.whole for state in self.published], [False, True])
+
+    def test_routers_that_come_while_nothing_is_new_make_no_part_of_it(self):
+        self.aggregator._describe = self.known.get
+        self.start(*(collected(name) for name in "abc"))
+        self.aggregator._describe = self.describe
+        self.begin("a", "b", "c")
+        self.aggregator.router_news(PAIR)
+        self.assertTrue(self.published[-1].whole)
+
     def test_the_first_state_is_one_that_has_all(self):
         self.aggregator.router_news(ALONE)
         first = self.aggregator.first()

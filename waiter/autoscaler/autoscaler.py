@@ -61,7 +61,7 @@ class Autoscaler(RunningService):
     Lets the number of instances of each service follow its outstanding requests.
 
     It works on the routing state, corrected by what the executor did since (L{Ledger<waiter.autoscaler.ledger.Ledger>}).
-    Without a routing state or without loads nothing happens, and the time that passes so does not count. Every router
+    Without a whole routing state or without loads nothing happens, and the time that passes so does not count. Every router
     computes; only the leader acts, except that each may bring a service from nothing to its first instances.
     """
 
@@ -140,7 +140,9 @@ class Autoscaler(RunningService):
         self._hurry(service_id, demanded=True)
 
     def update(self, state: RoutingState) -> None:
-        """Work with this from now on."""
+        """Work with this from now on, unless it is not whole: what is not in it may exist all the same."""
+        if not state.whole:
+            return
         before, self._state = self._state, state
         self._observe()
         for service_id in self._memories.keys() - state.services.keys():
@@ -191,7 +193,7 @@ class Autoscaler(RunningService):
 
     def _attend_urgent(self) -> None:
         self._urgent_call = None
-        # Without a routing state it is not known what exists; the first one continues here.
+        # Without a whole routing state it is not known what exists; the first one continues here.
         if self._state is not None:
             urgent, self._urgent = self._urgent, {}
             self._attend(self._state, urgent)

@@ -54,7 +54,7 @@ class Evictor(RunningService):
     Stops idle instances, those unused for longest first, where a service that requests wait for has no room for its next
     instance. L{waiter.autoscaler.eviction} has the rules.
 
-    It looks when the routing state has changed, when a request has begun to wait and when an instance has become idle, in the
+    It looks when the whole routing state has changed, when a request has begun to wait and when an instance has become idle, in the
     reactor's next iteration; and now and then as long as instances are held back, because nobody tells when requests give
     up waiting. While what it stopped takes its time to end, nobody else is stopped in its place. Only the leader acts.
     """
@@ -114,7 +114,9 @@ class Evictor(RunningService):
     # What it is told
 
     def update(self, state: RoutingState) -> None:
-        """Work with this from now on."""
+        """Work with this from now on, unless it is not whole: who has gone may have made room already that it does not show."""
+        if not state.whole:
+            return
         self._state = state
         before, self._held_back = (
             self._held_back,

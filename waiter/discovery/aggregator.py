@@ -35,7 +35,7 @@ class Aggregator:
     changed for a service is the very same L{ServiceState} in the next state.
 
     A batch with much that is new is taken in in turns, each of which ends with a state that has what is known by then: nobody
-    who follows the states has to take in all of it at once, either.
+    who follows the states has to take in all of it at once, either. Only the last of them is whole.
 
     @ivar state: the latest state; its C{iteration} is 0 until the scheduler has been heard.
     @ivar states: every published state, the newest last: what happens during a publication is published after it.
@@ -74,7 +74,7 @@ class Aggregator:
         self._undescribed: set[str] = set()
         # Batches are taken in one after the other.
         self._lock = DeferredLock()
-        # Whether a whole batch has been taken in.
+        # Whether what is known is all of one batch.
         self._whole = False
         # Whether subscribers do not know yet what the views have.
         self._changed = False
@@ -99,6 +99,7 @@ class Aggregator:
             self._take_in_one(service_id, collected, watched_since=self._watched_since, now=now)
             if self._clock.seconds() - began > SLICE_SECS:
                 if self._changed:
+                    self._whole = False
                     self._renew(time=batch.collected_at)
                     self._publish()
                 await next_turn(self._clock)
@@ -108,7 +109,7 @@ class Aggregator:
             self._changed = True
         self._undescribed &= batch.services.keys()
         if not self._whole:
-            # Those who wait for it are told, even if nothing is left to tell others.
+            # That it is whole now is news, too.
             self._whole = self._changed = True
         if self._changed:
             self._renew(time=batch.collected_at)
@@ -227,6 +228,7 @@ class Aggregator:
             time=time,
             routers=self._routers or FrozenDict(),
             services=FrozenDict(services),
+            whole=self._whole,
         )
 
     def _publish(self) -> None:

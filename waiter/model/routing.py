@@ -83,9 +83,12 @@ class RoutingState:
     @ivar time: when the scheduler's part was collected, seconds since the epoch.
     @ivar routers: router id to its URL, this router included.
     @ivar services: by service id; a service the scheduler does not know is not in it.
+    @ivar whole: whether all of it is of one time. Otherwise some services are as they were before, or not in it yet, and it may not be
+        concluded that one is not there or how they go together; a whole state follows.
     """
 
     iteration: int = 0
     time: float = 0.0
     routers: Mapping[str, str] = attrs.field(factory=dict)
     services: Mapping[str, ServiceState] = attrs.field(factory=dict)
+    whole: bool = True

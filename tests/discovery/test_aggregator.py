@@ -66,40 +66,24 @@ class FirstStateTests(AggregatorCase):
     """Nothing is published while something is missing."""
 
     def test_when_only_the_scheduler_was_heard_nothing_is_published(self):
-        first = self.aggregator.first()
         self.assertEqual(self.hear(collected(healthy=[instance(1)])), [])
-        self.assertNoResult(first)
         self.aggregator.router_news(ALONE)
         [state] = self.published
-        self.assertIs(self.successResultOf(first), state)
         self.assertEqual(state.services["s"].slots, {"s.1": 3})
         self.assertEqual(state.routers, ALONE)
 
     def test_when_only_the_routers_were_heard_nothing_is_published(self):
-        first = self.aggregator.first()
         self.aggregator.router_news(ALONE)
         self.aggregator.router_news(PAIR)
         self.assertEqual(self.published, [])
         self.assertEqual(self.aggregator.state, RoutingState())
-        self.hear(collected())
-        self.assertIs(self.successResultOf(first), self.published[0])
+        self.assertEqual(len(self.hear(collected())), 1)
 
     def test_when_there_is_no_service_that_is_known_and_published(self):
         self.start()
         [state] = self.published
         self.assertEqual(state.services, {})
         self.assertGreater(state.iteration, 0)
-
-    def test_when_both_were_heard_before_the_first_state_is_there_at_once(self):
-        self.start()
-        self.assertIs(self.successResultOf(self.aggregator.first()), self.aggregator.state)
-
-    def test_when_a_wait_for_the_first_state_is_cancelled_the_others_go_on(self):
-        cancelled, other = self.aggregator.first(), self.aggregator.first()
-        cancelled.cancel()
-        self.failureResultOf(cancelled, CancelledError)
-        self.start()
-        self.successResultOf(other)
 
 
 class TurnsTests(AggregatorCase):
@@ -169,17 +153,6 @@ class TurnsTests(AggregatorCase):
         self.begin("a", "b", "c")
         self.aggregator.router_news(PAIR)
         self.assertTrue(self.published[-1].whole)
-
-    def test_the_first_state_is_one_that_has_all(self):
-        self.aggregator.router_news(ALONE)
-        first = self.aggregator.first()
-        self.begin("a", "b", "c", "d")
-        self.assertNoResult(first)
-        self.assertNoResult(self.aggregator.first())
-        self.clock.advance(0)
-        # With the last service the last turn ended; there was nothing left to be told but this.
-        self.assertEqual(self.publications(), ["ab", "abcd", "abcd"])
-        self.assertIs(self.successResultOf(first), self.published[-1])
 
     def test_what_has_not_had_its_turn_is_as_it_was(self):
         self.aggregator._describe = self.known.get

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -78,7 +78,6 @@ class Aggregator:
         self._whole = False
         # Whether subscribers do not know yet what the views have.
         self._changed = False
-        self._waiting: list[Deferred[RoutingState]] = []
         self._being_stopped: Counter[str] = Counter()
 
     def scheduler_news(self, batch: SchedulerBatch) -> Deferred[None]:
@@ -184,21 +183,9 @@ class Aggregator:
         state = self.state.services.get(service_id)
         return state is not None and bool(state.healthy)
 
-    def first(self) -> Deferred[RoutingState]:
-        """Fires with a state as soon as scheduler and routers have been heard. Cancelling it ends the wait."""
-        if self._complete and self._whole:
-            return succeed(self.state)
-        waiting: Deferred[RoutingState] = Deferred(self._no_longer_waiting)
-        self._waiting.append(waiting)
-        return waiting
-
     def view(self) -> dict[str, Any]:
         """The state as C{/state/maintainer} shows it, JSON-able."""
         return maintainer_view(self.state, self._router_id)
-
-    def _no_longer_waiting(self, waiting: Deferred[RoutingState]) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
 
     @property
     def _complete(self) -> bool:
@@ -235,9 +222,4 @@ class Aggregator:
         if not self._complete or not self._changed:
             return
         self._changed = False
-        waiting: list[Deferred[RoutingState]] = []
-        if self._whole:
-            waiting, self._waiting = self._waiting, waiting
         self.states.publish(self.state)
-        for deferred in waiting:
-            deferred.callback(self.state)

@@ -33,6 +33,12 @@ class OutageTests(TestCase):
         metrics = (await self.waiter.request("/metrics")).body.decode()
         return "waiter_scheduler_in_doubt 1.0" in metrics
 
+    async def orders(self):
+        """How often what was ordered for the service, whether Marathon heard of it or not."""
+        desks = (await self.waiter.api("/state/autoscaling-multiplexer"))["state"]
+        counters = desks.get(self.service_id, {}).get("counters", {})
+        return {name: number for name, number in counters.items() if name.endswith(".total")}
+
     async def assert_goes_on(self):
         """It follows the load again, and starts what is new."""
         await until(self.in_doubt, lambda in_doubt: not in_doubt, within_secs=60)
@@ -56,16 +62,19 @@ class OutageTests(TestCase):
         # What is ordered before the router can know is not to be done when nobody wants it any more.
         surge = Load(self.waiter, self.headers, clients=4, path="/0.2")
         await until(self.in_doubt, lambda in_doubt: in_doubt, within_secs=60)
+        before = await self.orders()
         # Some turns of the autoscaler, and some more to forget them.
         await deferLater(reactor, 5)
         surge_codes = await surge.stop()
         await deferLater(reactor, 5)
         await deferLater(reactor, max(0, began + secs - reactor.seconds()))
+        after = await self.orders()
         await end()
         await until(self.in_doubt, lambda in_doubt: not in_doubt, within_secs=60)
         codes = await steady.stop()
         self.assertEqual((set(codes), set(surge_codes)), ({200}, {200}))
         self.assertGreater(codes[200], 20)
+        self.assertEqual(after, before)
         self.assertEqual((await self.waiter.request("/0", headers=self.headers)).body, self.first)
 
     async def test_marathonHangsForAMinute(self):

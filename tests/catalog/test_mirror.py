@@ -58,6 +58,29 @@ class MirrorTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(mirror.delete("x")))
         self.assertIsNone(mirror.get("x"))
 
+    def test_onlyWhatIsThereIsForgotten(self):
+        self.store.put("a/x", b"1")
+        mirror = self.made()
+        deleted = []
+        delete = self.store.delete
+        self.store.delete = lambda key: deleted.append(key) or delete(key)
+        mirror.forget(["x", "y"])
+        self.assertEqual((mirror.get("x"), deleted), (None, ["a/x"]))
+
+    def test_whatIsBeingForgottenIsGivenUpAtTheStop_andMayBeForgottenAfterTheNextStart(self):
+        self.store.put("a/x", b"1")
+        mirror = self.made()
+        given_up = []
+        patched = self.patch(self.store, "delete", lambda _: Deferred(given_up.append))
+        mirror.forget(["x"])
+        self.successResultOf(mirror.stop())
+        self.assertEqual(len(given_up), 1)
+        patched.restore()
+        self.successResultOf(mirror.start())
+        self.assertEqual(mirror.get("x"), 1)
+        mirror.forget(["x"])
+        self.assertIsNone(mirror.get("x"))
+
     def test_theSameAgainIsNoChange(self):
         mirror = self.made()
         self.store.put("a/x", b"1")

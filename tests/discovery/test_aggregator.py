@@ -269,6 +269,12 @@ class MergeTests(AggregatorCase):
         [state] = self.hear(collected("t"))
         self.assertIn("t", state.services)
 
+    def test_when_a_service_is_not_described_any_more_it_is_gone(self):
+        self.start(collected(healthy=[instance(1)]), collected("t"))
+        self.known.pop("s")
+        [state] = self.hear(collected(healthy=[instance(1)]), collected("t"))
+        self.assertEqual(list(state.services), ["t"])
+
     def test_when_a_description_cannot_be_had_the_services_before_it_are_published_with_the_next_batch(self):
         self.start()
         calls = self.known

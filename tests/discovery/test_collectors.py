@@ -106,6 +106,24 @@ class ServiceCollectorTests(ServiceCollectorCase):
         )
         self.assertEqual([one.id for one in collected.healthy], [instance.id])
 
+    def test_it_is_not_ready_before_the_first_batch_has_been_taken_in(self):
+        being_told = Deferred()
+        self.collector._publish = lambda batch: being_told
+        ready = self.collector.startService()
+        self.collector.prompt()
+        self.clock.advance(1)
+        self.assertNoResult(ready)
+        being_told.callback(None)
+        self.successResultOf(ready)
+        self.assertEqual(self.collector.took_secs, 1)
+
+    def test_when_it_stops_a_batch_that_is_being_taken_in_is_cancelled(self):
+        cancelled = []
+        self.collector._publish = lambda batch: Deferred(cancelled.append)
+        self.collector.startService()
+        self.successResultOf(self.collector.stopService())
+        self.assertEqual(len(cancelled), 1)
+
     def test_when_the_first_round_fails_it_is_ready_all_the_same(self):
         self.scheduler.failure = OSError("out of order")
         self.successResultOf(self.collector.startService())

@@ -323,7 +323,7 @@ class ServiceCollector(_Collector):
 
     def _pass_on(self) -> None:
         self._passing_on = None
-        if self._batch is None or self._being_told is not None:
+        if self._batch is None:
             return
         began = self._clock.seconds()
         self._noticed_more = False

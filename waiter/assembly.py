@@ -46,6 +46,7 @@ from waiter.router.door import Door
 from waiter.router.endpoint import is_loopback, parse_endpoint, tcp_of
 from waiter.router.frontend import FrontendFactory
 from waiter.router.instance_tls import secure_connector
+from waiter.router.interstitials import Interstitials
 from waiter.router.limits import Limits
 from waiter.router.listening import CannotListen, ListeningService
 from waiter.router.router import Router
@@ -257,6 +258,8 @@ def assemble(
         rules=rules_for_going(reactor, settings, catalog, hosts=1 if shared is None else 2, wall=wall),
     )
     evictor = Evictor(reactor, executor, reservers, scheduler, loads=reservers.loads, is_leader=may_scale)
+    interstitials = Interstitials(reactor)
+    aggregator.states.subscribe(interstitials.update)
     aggregator.states.subscribe(reservers.update)
     aggregator.states.subscribe(autoscaler.update)
     aggregator.states.subscribe(idle_collector.update)
@@ -331,6 +334,7 @@ def assemble(
             components={
                 "autoscaling-multiplexer": executor.state,
                 "evictor": evictor.state,
+                "interstitial": interstitials.state,
                 "gc-services": idle_collector.state,
                 "kv-store": store.state,
                 "token-watch-maintainer": catalog.tokens.state,
@@ -378,6 +382,7 @@ def assemble(
         own_hosts=hosts,
         limits=limits,
         door=door,
+        interstitials=interstitials,
         password=password,
         is_token=lambda host: catalog.tokens.get(host) is not None,
         wall=wall,

@@ -4,6 +4,7 @@ from twisted.web.resource import IResource
 
 from waiter.admin.consent import consent_routes
 from waiter.admin.endpoint import ApiResource, Routes
+from waiter.admin.interstitial import interstitial_routes
 from waiter.admin.numbers import metrics_routes
 from waiter.admin.parts import Parts
 from waiter.admin.ping import ping_routes
@@ -46,6 +47,7 @@ def api_resource(parts: Parts) -> IResource:
         "tokens": tokens,
         "waiter-consent": consent,
         "waiter-consent-cookie": consent,
+        "waiter-interstitial": interstitial_routes(parts),
         "waiter-ping": ping_routes(parts),
     }
     return ApiResource(parts, areas, root)

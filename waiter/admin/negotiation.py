@@ -99,22 +99,24 @@ def render_error(error: WaiterError, context: ErrorContext, media: Media) -> tup
     return CONTENT_TYPES[media], body
 
 
-_NO_SCRIPTS = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+#: What a page of Waiter's own may load and run: nothing.
+NO_SCRIPTS = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def html_page(title: str, inside: str, policy: str = _NO_SCRIPTS) -> bytes:
+def html_page(title: str, inside: str, policy: str = NO_SCRIPTS, head: str = "") -> bytes:
     """
     A small page that needs nothing from elsewhere and, unless C{policy} allows it, can run nothing.
 
     @param title: plain text.
     @param inside: HTML, already escaped.
     @param policy: of its content.
+    @param head: more of what comes before the title, as HTML.
     """
     page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
+        f"{head}<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
         f"<body><h1>{escape(title)}</h1>\n{inside}\n</body></html>\n"
     )
     return page.encode("utf-8", "replace")

@@ -19,6 +19,7 @@ class Conditions:
     @ivar https_only: whether it has to come by https.
     @ivar consented: whether the values of its C{Cookie} headers say that its sender agrees to what the service runs as;
         C{None} where nobody has to.
+    @ivar interstitial_secs: for how long browsers are sent to a page while the service starts; 0 for not at all.
     @ivar cors_rules: which other sites' pages may ask for the service; C{None} where that was decided before.
     """
 
@@ -26,6 +27,7 @@ class Conditions:
     https_only: bool = False
     consented: Callable[[Iterable[bytes]], bool] | None = None
     cors_rules: Sequence[CorsRule] | None = None
+    interstitial_secs: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -356,13 +356,13 @@ class Resolver:
             principal=self._principal,
             debug=headers.DEBUG in said,
             sources=tuple(SourceToken(token.name, token.etag) for token in tokens),
-            conditions=self._conditions(service.id, asked, tokens, data),
+            conditions=self._conditions(service, asked, tokens, data),
         )
 
     def _conditions(
-        self, service_id: str, asked: headers.Asked, tokens: tuple[Token, ...], data: TokenData
+        self, service: Service, asked: headers.Asked, tokens: tuple[Token, ...], data: TokenData
     ) -> Conditions | None:
-        suspended = self._suspended(service_id)
+        suspended = self._suspended(service.id)
         if suspended is not None and not suspended.suspended:
             suspended = None
         if suspended is None and not tokens:
@@ -370,13 +370,14 @@ class Resolver:
         consented = None
         by_host = bool(tokens) and not asked.tokens and not asked.describes_service
         if by_host and data.parameters.get("run-as-user") in {None, "*"}:
-            question = Question(token=tokens[0].name, owner=tokens[0].owner, service_id=service_id)
+            question = Question(token=tokens[0].name, owner=tokens[0].owner, service_id=service.id)
             consented = partial(self._consented, question)
         return Conditions(
             suspended=suspended,
             https_only=data.metadata.get("https-redirect") is True,
             cors_rules=cors_rules(data.metadata.get("cors-rules")) if tokens else None,
             consented=consented,
+            interstitial_secs=service.description.interstitial_secs if tokens else 0,
         )
 
     def _keep(self, key: _Key, descriptor: Descriptor) -> Descriptor:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import attrs
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from waiter.model.checks import (
     Command,
@@ -60,12 +60,6 @@ def _only_shell(value: Any) -> Any:
 def _only_through_waiter(value: Any) -> Any:
     if value in ("headless", "ingress-centralized", "ingress-distributed"):
         raise wrong(f"routing-mode {value} is not supported: requests always pass through Waiter; use default.")
-    return value
-
-
-def _only_without(value: int) -> int:
-    if value > 0:
-        raise wrong("interstitial-secs is not supported: Waiter has no waiting page; a request waits for its answer.")
     return value
 
 
@@ -166,9 +160,13 @@ class ServiceDescription(BaseModel):
     ] = Field(7200, ge=0, le=_LARGEST, description="Minutes after which an instance is replaced; 0 for never.")
     interstitial_secs: Annotated[
         Integer,
-        AfterValidator(_only_without),
         Says("interstitial-secs must be an integer in the range [0, 3600].", overridable=True),
-    ] = Field(0, ge=0, le=3600, description="Seconds a browser sees a waiting page; only 0 is supported.")
+    ] = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="Seconds for which browsers are shown a waiting page while the service starts; 0 for none. For tokens.",
+    )
     jitter_threshold: Annotated[
         Number, Says("jitter-threshold must be a number in the range [0, 1).", overridable=True)
     ] = Field(0.5, ge=0, lt=1, description="How far the target must be from the current number before scaling.")

@@ -86,6 +86,20 @@ class InstanceReserver:
         row.leases.add(lease)
         return lease
 
+    def want(self) -> None:
+        """
+        Have the service started as for a request that waits, which does not wait here.
+
+        @raise ServiceFailing: the service has a deployment error.
+        @raise ShuttingDown: this router is stopping.
+        """
+        self._check_open()
+        if self.retired:
+            self._context.successor(self.service).want()
+            return
+        self._last_request_at = self._seconds()
+        self._context.demand(self.service.id)
+
     def try_reserve(self, exclude: frozenset[str]) -> Lease | None:
         """
         Take a slot if one is free now and nothing else stands against it. Never waits, never raises.
@@ -100,11 +114,14 @@ class InstanceReserver:
         return None if row is None else self._take(row)
 
     def _reserve_barred(self, timeout_secs: float, priority: int) -> Lease | Deferred[Lease]:
+        self._check_open()
+        return self._context.successor(self.service).reserve(timeout_secs=timeout_secs, priority=priority)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise shutting_down(self.service.id)
         if self._state.deployment_error is not None:
             raise service_failing(self.service.id, self._state.deployment_error)
-        return self._context.successor(self.service).reserve(timeout_secs=timeout_secs, priority=priority)
 
     def _wait(self, timeout_secs: float, priority: int) -> Deferred[Lease]:
         try:

@@ -12,6 +12,7 @@ from waiter.router.answers import connection_line
 from waiter.router.failure_answer import own_debug_lines
 from waiter.router.fields import safe
 from waiter.router.own_answer import status_line
+from waiter.router.waiting_page import waiting_page
 from waiter.telemetry.timing import iso_time
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ def answered_here(exchange: "Exchange", conditions: Conditions) -> tuple[int, by
                 "last-updated-by": state.by,
             },
         )
+    if conditions.interstitial_secs:
+        lines = waiting_page(exchange, conditions.interstitial_secs)
+        if lines is not None:
+            return 303, lines
     return None
 
 

@@ -18,6 +18,7 @@ from waiter.router.api_channel import ApiSite
 from waiter.router.backend import BackendPool
 from waiter.router.client_connection import ClientConnection
 from waiter.router.door import Door
+from waiter.router.interstitials import Interstitials
 from waiter.router.limits import DEFAULT_LIMITS, Limits
 from waiter.router.parts import RouterParts
 from waiter.telemetry.metrics import Metrics
@@ -65,6 +66,7 @@ class FrontendFactory(Factory):
         own_hosts: frozenset[str],
         limits: Limits = DEFAULT_LIMITS,
         door: Door | None = None,
+        interstitials: Interstitials | None = None,
         password: Callable[[str], str | None] = no_password,
         is_token: Callable[[str], bool] = no_token,
         wall: Callable[[], float] = time.time,
@@ -73,6 +75,7 @@ class FrontendFactory(Factory):
         @param api: Waiter's own resources.
         @param own_hosts: the hosts that are Waiter itself, from C{waiter.catalog.hosts.own_hosts}.
         @param door: is told of each connection that comes and goes; whoever accepts them asks it first.
+        @param interstitials: for which services browsers wait on a page; for none if not given.
         @param password: what proves to the instances of a service (by id) that Waiter asks; C{None} for nothing.
         @param is_token: whether a host, in lower case, is the name of a token.
         @param wall: seconds since the epoch.
@@ -89,6 +92,7 @@ class FrontendFactory(Factory):
             identity=identity,
             limits=limits,
             door=door or Door(),
+            interstitials=interstitials or Interstitials(clock),
             own_hosts=own_hosts,
             password=password,
             is_token=is_token,

@@ -15,6 +15,7 @@ from waiter.router.backend import BackendPool
 from waiter.router.door import Door
 from waiter.router.first_lines import FirstLines
 from waiter.router.forwarding import Forwardings
+from waiter.router.interstitials import Interstitials
 from waiter.router.known_heads import KnownHeads
 from waiter.router.limits import Limits
 from waiter.router.retries import RetryBudgets
@@ -32,6 +33,7 @@ class RouterParts:
     @ivar own_hosts: the hosts that are Waiter itself, from C{waiter.catalog.hosts.own_hosts}.
     @ivar is_token: whether a host, in lower case, is the name of a token.
     @ivar door: how many clients there are.
+    @ivar interstitials: for which services browsers wait on a page.
     @ivar password: what proves to the instances of a service that Waiter asks; C{None} for nothing.
     @ivar draining: no new requests are wanted, and answers say so.
     @ivar first_lines: of requests that clients have sent before.
@@ -51,6 +53,7 @@ class RouterParts:
     identity: Identity
     limits: Limits
     door: Door
+    interstitials: Interstitials
     own_hosts: frozenset[str]
     password: Callable[[str], str | None]
     is_token: Callable[[str], bool]

@@ -20,6 +20,7 @@ class ServiceMetrics:
     @ivar streaming: answers being sent now.
     @ivar waiting_to_stream: requests that have an instance and no answer yet.
     @ivar retries: attempts on another instance.
+    @ivar interstitials: requests sent to the page that browsers see while the service starts.
     @ivar request_bytes: of request bodies, as decoded.
     @ivar response_bytes: of response bodies, as decoded.
     @ivar status: answers by status.
@@ -34,6 +35,7 @@ class ServiceMetrics:
         "generic_error",
         "get_instance_secs",
         "instance_error",
+        "interstitials",
         "process_secs",
         "request_bytes",
         "response_bytes",
@@ -51,6 +53,7 @@ class ServiceMetrics:
         self.client_error = 0
         self.generic_error = 0
         self.instance_error = 0
+        self.interstitials = 0
         self.streaming = 0
         self.waiting_to_stream = 0
         self.retries = 0

@@ -141,6 +141,11 @@ def _counter_families(services: Services) -> Iterable[Metric]:
     retries = CounterMetricFamily(
         "waiter_service_retries", "Attempts on another instance after a failed one.", labels=["service_id"]
     )
+    interstitials = CounterMetricFamily(
+        "waiter_service_interstitials",
+        "Requests of browsers that were sent to the page that is shown while the service starts.",
+        labels=["service_id"],
+    )
     received = CounterMetricFamily(
         "waiter_service_request_bytes", "Bytes of request bodies.", labels=["service_id"], unit="bytes"
     )
@@ -155,9 +160,11 @@ def _counter_families(services: Services) -> Iterable[Metric]:
         for status, count in sorted(numbers.status.items()):
             responses.add_metric([service_id, str(status)], count)
         retries.add_metric([service_id], numbers.retries)
+        if numbers.interstitials:
+            interstitials.add_metric([service_id], numbers.interstitials)
         received.add_metric([service_id], numbers.request_bytes)
         sent.add_metric([service_id], numbers.response_bytes)
-    yield from (total, outcomes, responses, retries, received, sent)
+    yield from (total, outcomes, responses, retries, interstitials, received, sent)
 
 
 def _gauge_families(services: Services) -> Iterable[Metric]:

@@ -32,6 +32,7 @@ def _service(numbers: ServiceMetrics, now: ServiceGauges) -> dict[str, Any]:
                 **numbers.outcomes(),
                 **numbers.active(now),
                 "retries": numbers.retries,
+                "interstitial": numbers.interstitials,
             },
             "request-bytes": numbers.request_bytes,
             "response-bytes": numbers.response_bytes,

@@ -57,6 +57,7 @@ PURE = (
     "autoscaler.going",
     "catalog.cors",
     "catalog.headers",
+    "catalog.interstitial",
     "catalog.merging",
     "catalog.succession",
     "catalog.rules",

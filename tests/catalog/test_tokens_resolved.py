@@ -245,6 +245,16 @@ class ConditionTests(TokenTestCase):
         self.assertEqual(len(conditions.cors_rules), 1)
         self.assertIsNone(conditions.suspended)
 
+    def test_browsersSeeAPageOnlyWhereATokenSaysSo(self):
+        self.have(token(interstitial_secs=60), token("other"))
+        self.assertEqual(self.resolved(named("demo")).conditions.interstitial_secs, 60)
+        self.assertEqual(self.resolved(named("other")).conditions.interstitial_secs, 0)
+        given = {**BASE, "interstitial-secs": 60}
+        by_headers = tuple((f"x-waiter-{k}".encode(), str(v).encode()) for k, v in given.items() if k != "owner")
+        descriptor = self.resolved(by_headers)
+        self.assertEqual(descriptor.service.description.interstitial_secs, 60)
+        self.assertIsNone(descriptor.conditions)
+
     def test_withoutATokenThereAreNone(self):
         self.have(token())
         service = self.resolved(named("demo")).service

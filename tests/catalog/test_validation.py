@@ -48,6 +48,8 @@ class ErrorTests(SynchronousTestCase):
             ("backend-proto", "x", "backend-proto must be one of http or https."),
             ("concurrency-level", 0, "concurrency-level must be an integer in the range [1, 10000]."),
             ("distribution-scheme", "x", "distribution-scheme must be one of balanced or simple."),
+            ("interstitial-secs", 3601, "interstitial-secs must be an integer in the range [0, 3600]."),
+            ("interstitial-secs", -1, "interstitial-secs must be an integer in the range [0, 3600]."),
             ("grace-period-secs", 3601, "grace-period-secs must be an integer in the range [0, 3600]."),
             ("health-check-port-index", 10, "health-check-port-index must be an integer in the range [0, 9]."),
             ("health-check-proto", "x", "health-check-proto, when provided, must be one of http or https."),

@@ -219,7 +219,6 @@ class NotSupportedTests(DescriptionTestCase):
             ("health-check-proto", "h2c", "HTTP/1.1"),
             ("cmd-type", "docker", "Command type docker is not supported"),
             ("routing-mode", "headless", "through Waiter"),
-            ("interstitial-secs", 10, "not supported"),
         ]:
             [(where, sentence)] = self.wrong(**{name: value})
             self.assertEqual(where, name)

@@ -19,6 +19,7 @@ from waiter.model.routing import RoutingState, ServiceState
 from waiter.reservation.manager import ReserverManager
 from waiter.router.backend import BackendPool
 from waiter.router.frontend import FrontendFactory
+from waiter.router.interstitials import Interstitials
 from waiter.router.limits import Limits
 from waiter.telemetry.metrics import Metrics
 
@@ -263,6 +264,7 @@ class World:
             )
         )
         self.backends = BackendPool(self.clock, self.instances.connect, product="waiter/1", limits=limits or Limits())
+        self.interstitials = Interstitials(self.clock)
         self.factory = FrontendFactory(
             self.clock,
             resolver=self.catalogue,
@@ -277,6 +279,7 @@ class World:
             own_hosts=frozenset({"localhost", "127.0.0.1", "::1"}),
             limits=limits or Limits(),
             door=door,
+            interstitials=self.interstitials,
             password=password or (lambda service_id: None),
             wall=lambda: WALL + self.clock.seconds(),
         )

@@ -41,6 +41,7 @@ def busy_metrics():
     numbers.streaming = 1
     numbers.waiting_to_stream = 2
     numbers.retries = 3
+    numbers.interstitials = 6
     numbers.request_bytes = 100
     numbers.response_bytes = 200
     numbers.status = {503: 1, 200: 9}
@@ -151,6 +152,7 @@ class ExpositionTests(SynchronousTestCase):
             ("waiter_service_responses_total", (service, ("status", "200")), 9),
             ("waiter_service_responses_total", (service, ("status", "503")), 1),
             ("waiter_service_retries_total", (service,), 3),
+            ("waiter_service_interstitials_total", (service,), 6),
             ("waiter_service_request_bytes_total", (service,), 100),
             ("waiter_service_response_bytes_total", (service,), 200),
             ("waiter_service_requests_active", (service, ("state", "outstanding")), 5),
@@ -258,6 +260,7 @@ class NestedTests(SynchronousTestCase):
                         "waiting-to-stream": 2,
                         "streaming": 1,
                         "retries": 3,
+                        "interstitial": 6,
                     },
                     "request-bytes": 100,
                     "response-bytes": 200,

@@ -19,7 +19,7 @@ def interstitial_routes(parts: Parts) -> Routes:
     area = _Interstitial(parts)
     routes = Routes(parts)
     routes.add(f"{PAGE}/", area.show)
-    routes.add(f"{PAGE}/<path:wanted>", area.show)
+    routes.add(f"{PAGE}/<path:asked_path>", area.show)
     return routes
 
 
@@ -27,7 +27,7 @@ class _Interstitial:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def show(self, request: Request, wanted: str = "") -> Answer:  # noqa: ARG002 - as it was sent, it is in the URI
+    def show(self, request: Request, asked_path: str = "") -> Answer:  # noqa: ARG002 - the URI has it as it was sent
         """
         The page. It asks again at once, and that request waits for its answer while the page is seen. Frames may show it:
         what is in one may have to start, too, and there is nothing to be clicked by mistake.

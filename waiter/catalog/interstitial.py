@@ -16,6 +16,8 @@ BYPASS_SECS = 10
 HEALTHY, TIMEOUT = "healthy-instance-found", "interstitial-timeout"
 
 _AT_THE_END = re.compile(rb"(?:\A|&)x-waiter-bypass-interstitial=([0-9]{1,18})\Z")
+# Decoded paths below which the page is found. Two slashes at the beginning would be another host.
+_FOUND_BACK_FROM = re.compile(r"/(?:[^/\\].*)?")
 # What a browser sends as it is; the rest could mean something else to it than to whoever sent it.
 _AS_IT_IS = "!$%&'()*+,-./:;=?@_|~"
 
@@ -76,14 +78,11 @@ def with_bypass(target: bytes, now: float) -> bytes:
 
 def page_of(target: bytes) -> bytes | None:
     """Where a request with this target is sent; C{None} if the page could not find back from there."""
-    path = target.partition(b"?")[0]
-    if path[:1] != b"/" or path[1:2] in {b"/", b"\\"}:
-        return None
     try:
-        unquote_to_bytes(path).decode()
+        path = unquote_to_bytes(target.partition(b"?")[0]).decode()
     except UnicodeDecodeError:
         return None
-    return PAGE.encode() + target
+    return PAGE.encode() + target if _FOUND_BACK_FROM.fullmatch(path) else None
 
 
 def way_back(uri: bytes, now: float) -> str:

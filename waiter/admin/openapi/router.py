@@ -9,6 +9,7 @@ _NO_SERVICE = {
     403: "The caller may not use it.",
     404: "There is no such token.",
 }
+_NO_TOKEN = {404: "Neither the host nor `X-Waiter-Token` names a token."}
 _LATEST = Parameter(
     name="latest",
     description="Whether to give the newest version of a token, even if requests go to the one before for now.",
@@ -77,6 +78,24 @@ ROUTER = (
         tag="requests",
         summary="Show what the caller has agreed to",
         replies=(json_reply("As the cookie x-waiter-consent says.", "Consent"),),
+    ),
+    Operation(
+        path="/waiter-interstitial/{asked-path}",
+        tag="requests",
+        summary="Show a browser that a service is starting",
+        description="For tokens with `interstitial-secs`: until the service has its first healthy instance, requests that accept "
+        "`text/html` are sent here (303, with `x-waiter-interstitial: true`). The page asks again at once for what follows "
+        "its own path, with `x-waiter-bypass-interstitial=<milliseconds since the epoch>` at the end of the query: that "
+        "request waits for its answer.",
+        replies=(Reply(description="The page.", content={"text/html": TEXT}),),
+        errors=_NO_TOKEN,
+    ),
+    Operation(
+        path="/waiter-interstitial/",
+        tag="requests",
+        summary="Show a browser that a service is starting",
+        replies=(Reply(description="The page, for a request for /.", content={"text/html": TEXT}),),
+        errors=_NO_TOKEN,
     ),
     Operation(
         path="/favicon.ico",

@@ -1,0 +1,98 @@
+"""A real browser, steered by way of chromedriver."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+
+import treq
+from twisted.internet import reactor
+from twisted.internet.error import ConnectError
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from tests.integration.harness import free_port, until
+
+MISSING = (
+    None
+    if shutil.which("chromedriver") and shutil.which("chromium")
+    else "chromium and its chromedriver are not installed"
+)
+
+_ARGUMENTS = [
+    "--headless=new",
+    # The sandbox does not work where tests run as root.
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--host-resolver-rules=MAP *.example 127.0.0.1",
+]
+
+
+class Browser:
+    """
+    One Chromium without a window, for which all hosts below C{example} are this machine. It does not wait for pages.
+    """
+
+    def __init__(self, case):
+        self._case = case
+        self._url = f"http://127.0.0.1:{free_port()}"
+        self._agent = Agent(reactor, HTTPConnectionPool(reactor, persistent=False))
+
+    async def start(self):
+        """Start it; it is ended when the test is."""
+        driver = subprocess.Popen(
+            ["chromedriver", f"--port={self._url.rpartition(':')[2]}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._case.addCleanup(self._end, driver)
+        await until(self._started, lambda started: started)
+        options = {"args": _ARGUMENTS}
+        wanted = {"pageLoadStrategy": "none", "goog:chromeOptions": options}
+        session = await self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+        self._url += f"/session/{session['sessionId']}"
+        self._case.addCleanup(self._call, "DELETE", "")
+        return self
+
+    async def open(self, url):
+        """Begin to load a page."""
+        await self._call("POST", "/url", {"url": url})
+
+    async def history(self):
+        """The addresses and titles that its user could go back to, the page that is seen being the last."""
+        shown = await self._devtools("Page.getNavigationHistory")
+        return [(entry["url"], entry["title"]) for entry in shown["entries"][: shown["currentIndex"] + 1]]
+
+    async def seen(self):
+        """The address and the title of the page that is seen."""
+        return (await self.history())[-1]
+
+    async def run(self, script):
+        """Run a script in the page, and return its result."""
+        return await self._call("POST", "/execute/sync", {"script": script, "args": []})
+
+    async def click(self, selector):
+        """Click what is found by a CSS selector as a user does."""
+        found = await self._call("POST", "/element", {"using": "css selector", "value": selector})
+        (element,) = found.values()
+        await self._call("POST", f"/element/{element}/click", {})
+
+    async def _devtools(self, command):
+        return await self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": {}})
+
+    async def _started(self):
+        with contextlib.suppress(ConnectError):
+            return (await self._call("GET", "/status"))["ready"]
+
+    async def _call(self, method, path, value=None):
+        data = None if value is None else json.dumps(value).encode()
+        answer = await treq.request(method, self._url + path, data=data, agent=self._agent)
+        found = (await answer.json())["value"]
+        if answer.code != 200:
+            raise AssertionError(f"the browser cannot do it: {found}")
+        return found
+
+    def _end(self, driver):
+        driver.terminate()
+        driver.wait()

@@ -45,6 +45,12 @@ class PageTests(SynchronousTestCase):
         self.assertNotIn("script-src", policy)
         self.assertIn(policy.encode(), answer.content)
 
+    def test_whomAnotherSiteHasSent_doesNotLookLikeSomebodyOfThisOne(self):
+        for site, sandboxed in (("cross-site", True), ("same-site", True), ("same-origin", False), ("none", False)):
+            answer = self.get("/a", sec_fetch_site=site)
+            self.assertEqual("sandbox" in answer.header("content-security-policy"), sandboxed, site)
+            self.assertEqual(answer.header("referrer-policy"), "no-referrer")
+
     def test_itIsShownOnlyForTokens(self):
         for host in ("localhost:9091", "other.example", "a%3Cb"):
             self.assertEqual(self.get("/apps", host=host).code, 404)

@@ -24,13 +24,12 @@ _ARGUMENTS = [
     "--no-sandbox",
     "--disable-dev-shm-usage",
     "--disable-gpu",
-    "--host-resolver-rules=MAP *.example 127.0.0.1",
 ]
 
 
 class Browser:
     """
-    One Chromium without a window, for which all hosts below C{example} are this machine. It does not wait for pages.
+    One Chromium without a window. It does not wait for pages. All hosts below C{localhost} are this machine.
     """
 
     def __init__(self, case):

@@ -20,10 +20,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "text/html")
         self.end_headers()
-        self.wfile.write(f"<title>Application</title><p id=path>{self.path}</p>".encode())
+        site = self.headers["sec-fetch-site"]
+        self.wfile.write(f"<title>Application</title><p id=path>{self.path}</p><p id=site>{site}</p>".encode())
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT0"])), Handler).serve_forever()
 """
-HOST = "demo.example"
+# To browsers this is another site than other.localhost, and as good as one with TLS: they say from where they come.
+HOST = "demo.localhost"
 BROWSER = {"host": [HOST], "accept": ["text/html,application/xhtml+xml,*/*;q=0.8"]}
 
 
@@ -109,6 +111,21 @@ class ChromiumTests(BrowserTestCase):
         self.assertEqual(await self.browser.run("return document.getElementById('path').innerText"), "/a?b=%27")
         # Who goes back does not come to the page.
         self.assertEqual([title for _, title in await self.browser.history()], ["", "Application"])
+
+    async def test_itIsNotConcealedWhichSiteHasSentTheBrowser(self):
+        for version, begin, site in (("v1", None, "same-origin"), ("v2", "http://other.localhost", "cross-site")):
+            await self.post(run_as_user=own_user(), interstitial_secs=600, version=version, fallback_period_secs=0)
+            if begin is None:
+                await self.browser.open(f"{self.url}/")
+            else:
+                self.gate.unlink()
+                await self.browser.open(f"{begin}:{self.waiter.port}/")
+                await until(self.browser.seen, lambda seen: seen[1] == "Service Cannot be Identified")
+                await self.browser.run(f"setTimeout(() => location.href = '{self.url}/')")
+            await self.shows("The service is starting")
+            self.gate.touch()
+            await self.shows("Application")
+            self.assertEqual(await self.browser.run("return document.getElementById('site').innerText"), site)
 
     async def test_whoAgreesIsTakenToTheService(self):
         self.gate.touch()

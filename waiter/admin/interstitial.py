@@ -8,10 +8,14 @@ from waiter.admin.endpoint import Answer, Routes
 from waiter.admin.negotiation import CONTENT_TYPES, NO_SCRIPTS, html_page
 from waiter.admin.parts import Parts
 from waiter.admin.resolving import waiter_headers
-from waiter.catalog.admission import host_name
+from waiter.catalog.admission import host_name, is_own_page
 from waiter.catalog.headers import understand
 from waiter.catalog.interstitial import PAGE, way_back
 from waiter.errors import NotFound
+
+# Of a page that belongs to no site, what it asks for comes from another one: who was sent here by another site's page must
+# not look as if the service's own had sent him. It could not ask by itself if there could be no scripts, of which it allows none.
+_OF_NOWHERE = "sandbox allow-scripts"
 
 
 def interstitial_routes(parts: Parts) -> Routes:
@@ -41,10 +45,11 @@ class _Interstitial:
             f'<p>If nothing happens, <a href="{back}">open it by hand</a>.</p>'
         )
         head = f'<meta http-equiv="refresh" content="0; url={back}">'
+        policy = NO_SCRIPTS if is_own_page(request.getHeader(b"sec-fetch-site")) else f"{NO_SCRIPTS}; {_OF_NOWHERE}"
         return Answer(
             body=html_page("The service is starting", inside, NO_SCRIPTS, head),
             content_type=CONTENT_TYPES["html"],
-            headers={b"content-security-policy": NO_SCRIPTS.encode()},
+            headers={b"content-security-policy": policy.encode(), b"referrer-policy": b"no-referrer"},
         )
 
     def _token(self, request: Request) -> str:

@@ -149,6 +149,11 @@ def host_name(host: bytes) -> str:
     return "" if named is None else named.host
 
 
+def is_own_page(sec_fetch_site: bytes | None) -> bool:
+    """Whether a C{Sec-Fetch-Site} header, if there is one, says that a page of the same host asks, or the user himself."""
+    return sec_fetch_site is None or sec_fetch_site.strip(b" \t").lower() in _OWN_PAGES
+
+
 def _only_at_own_hosts(host: bytes) -> BadRequest:
     return BadRequest(
         f"This is answered only at Waiter's own host names, and the request's Host is {_quoted(host)}. Send it to "
@@ -158,8 +163,7 @@ def _only_at_own_hosts(host: bytes) -> BadRequest:
 
 
 def _check_origin(host: bytes, origin: bytes | None, sec_fetch_site: bytes | None, to_do: str) -> None:
-    foreign_fetch = sec_fetch_site is not None and sec_fetch_site.strip(b" \t").lower() not in _OWN_PAGES
-    if foreign_fetch or (origin is not None and not is_same_origin(origin, host)):
+    if not is_own_page(sec_fetch_site) or (origin is not None and not is_same_origin(origin, host)):
         page = _quoted(origin) if origin is not None else "another site"
         raise CrossOriginForbidden(
             f"Cross-origin request not allowed: a page of {page} may not {to_do}. Use a page of Waiter's own, or a program "

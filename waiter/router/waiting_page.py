@@ -8,6 +8,9 @@ from waiter.router.fields import safe
 if TYPE_CHECKING:
     from waiter.router.exchange import Exchange
 
+# The page asks again with GET: what a form has sent would be lost.
+_LOOKS = frozenset({b"GET", b"HEAD"})
+
 
 def waiting_page(exchange: "Exchange", secs: float) -> bytes | None:
     """
@@ -21,7 +24,8 @@ def waiting_page(exchange: "Exchange", secs: float) -> bytes | None:
     parts = exchange.client.parts
     target, until_ms = without_bypass(request.target)
     if (
-        not request.tunnel
+        request.method in _LOOKS
+        and not request.tunnel
         and shows_pages(request.headers.accept)
         and (until_ms is None or until_ms < parts.wall() * 1000)
         and (page := page_of(request.target)) is not None

@@ -83,7 +83,7 @@ ROUTER = (
         path="/waiter-interstitial/{asked-path}",
         tag="requests",
         summary="Show a browser that a service is starting",
-        description="For tokens with `interstitial-secs`: until the service has its first healthy instance, requests that accept "
+        description="For tokens with `interstitial-secs`: until the service has its first healthy instance, GET and HEAD requests that accept "
         "`text/html` are sent here (303, with `x-waiter-interstitial: true`). The page asks again at once for what follows "
         "its own path, with `x-waiter-bypass-interstitial=<milliseconds since the epoch>` at the end of the query: that "
         "request waits for its answer.",

@@ -27,6 +27,10 @@ _ARGUMENTS = [
 ]
 
 
+class BetweenPages(AssertionError):
+    """It cannot be said now what the browser shows."""
+
+
 class Browser:
     """
     One Chromium without a window. It does not wait for pages. All hosts below C{localhost} are this machine.
@@ -64,8 +68,11 @@ class Browser:
         return [(entry["url"], entry["title"]) for entry in shown["entries"][: shown["currentIndex"] + 1]]
 
     async def seen(self):
-        """The address and the title of the page that is seen."""
-        return (await self.history())[-1]
+        """The address and the title of the page that is seen; empty while the browser goes from one to the next."""
+        try:
+            return (await self.history())[-1]
+        except BetweenPages:
+            return "", ""
 
     async def run(self, script):
         """Run a script in the page, and return its result."""
@@ -89,6 +96,8 @@ class Browser:
         answer = await treq.request(method, self._url + path, data=data, agent=self._agent)
         found = (await answer.json())["value"]
         if answer.code != 200:
+            if "aborted by navigation" in str(found):
+                raise BetweenPages
             raise AssertionError(f"the browser cannot do it: {found}")
         return found
 

@@ -156,7 +156,11 @@ class RedirectTests(SynchronousTestCase):
         self.w.check_idle(self)
 
     def test_browsersAreSentToThePage_andTheServiceIsStarted(self):
-        for request in (get(b"/a?b=c", HTML), get(b"/a?b=c", b"Accept: TEXT/HTML"), get(b"/a?b=c", HTML).replace(b"GET", b"HEAD")):
+        for request in (
+            get(b"/a?b=c", HTML),
+            get(b"/a?b=c", b"Accept: TEXT/HTML"),
+            get(b"/a?b=c", HTML).replace(b"GET", b"HEAD"),
+        ):
             self.wanted.clear()
             first, headers, body = parse(self.sent(request))
             self.assertEqual((first, body), (b"HTTP/1.1 303 See Other", b""))

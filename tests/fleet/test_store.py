@@ -187,7 +187,10 @@ class StoreTests(SynchronousTestCase):
         self.world.settle()
         asked = store.put("key", b"")
         self.world.advance(5.5)
-        self.assertIn("zk:2181 cannot be used now", str(self.world.failure(asked, StoreUnusable)))
+        self.assertEqual(
+            str(self.world.failure(asked, StoreUnusable)),
+            "the store in ZooKeeper at zk:2181 cannot be used now: no connection within 5 s",
+        )
 
     def test_whenTheConnectionBreaksDuringAWrite_itFails(self):
         store = self.store()

@@ -189,10 +189,13 @@ class ZooKeeperStore(Service):
             return await operation()
         except NodeTooLarge:
             raise
-        except (ZooKeeperError, TookTooLong) as error:
-            raise StoreUnusable(
-                f"the store in ZooKeeper at {self._client.ensemble.hosts} cannot be used now: {error or 'no connection'}"
-            ) from error
+        except TookTooLong as error:
+            raise self._unusable(f"no connection within {self._wait_secs:g} s") from error
+        except ZooKeeperError as error:
+            raise self._unusable(str(error) or "no connection") from error
+
+    def _unusable(self, reason: str) -> StoreUnusable:
+        return StoreUnusable(f"the store in ZooKeeper at {self._client.ensemble.hosts} cannot be used now: {reason}")
 
     async def _get(self, key: str, *, newest: bool) -> tuple[bytes, int] | None:
         check_key(key)

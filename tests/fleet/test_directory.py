@@ -97,6 +97,28 @@ class DirectoryTests(SynchronousTestCase):
         self.world.result(b.stopService())
         self.assertEqual(told[-1], ["a"])
 
+    def test_theListIsReadThoughNobodyAsks(self):
+        alone = directory_of(self.world.reactor, self.world.started_client(), router("a"), min_routers=2)
+        self.world.result(alone.startService())
+        self.world.advance(2)
+        self.assertFalse(alone.leads)
+        b = self.join("b")
+        self.assertEqual(sorted(alone.members_now), ["a", "b"])
+        self.assertTrue(alone.leads)
+        self.world.result(b.stopService())
+        self.assertEqual(sorted(alone.members_now), ["a"])
+
+    def test_whenZooKeeperLosesItsData_theListIsFollowedThoughNobodyAsks(self):
+        alone = directory_of(self.world.reactor, self.world.started_client(), router("a"))
+        self.world.result(alone.startService())
+        self.world.zookeeper.go_down()
+        self.world.zookeeper.lose_data()
+        self.world.advance(TIMEOUT + 1)
+        self.world.zookeeper.come_back()
+        self.world.advance(3)
+        self.join("b")
+        self.assertEqual(sorted(alone.members_now), ["a", "b"])
+
     def test_aSlowReadDoesNotBringBackWhoHasLeft(self):
         a = self.join("a")
         client, slow = self.clients["a"], Deferred()

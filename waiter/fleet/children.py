@@ -24,6 +24,11 @@ class WatchedChildren:
         self._watch: Deferred[WatchEvent] | None = None
         client.states.subscribe(self._connection)
 
+    @property
+    def watching(self) -> bool:
+        """Whether C{changed} will be called."""
+        return self._watch is not None
+
     def read(self) -> Deferred[list[str]]:
         """
         The names now. Cancelling it ends the wait.

@@ -17,6 +17,7 @@ from waiter.fleet.nodes import NoNode, State, ZooKeeperError
 from waiter.fleet.registration import RouterRegistration
 from waiter.fleet.zookeeper import ZooKeeperClient
 from waiter.support.background import Background
+from waiter.support.periodic import Periodic
 
 # Note [A list in doubt]
 #
@@ -34,6 +35,7 @@ class ZooKeeperRouterDirectory(MultiService):
     Can be asked as soon as the client has started; what it starts itself is the registration and the election.
 
     @ivar members_now: the list as it was read last: router id to URL.
+    @ivar min_routers: with fewer routers nobody leads.
     @ivar alone_since: since when there is no other, in the clock's seconds; C{None} while there is one.
     """
 
@@ -54,9 +56,8 @@ class ZooKeeperRouterDirectory(MultiService):
         """
         @param root: the node below which clusters have theirs, and those their routers.
         @param doubt_secs: how long after an outage a router that is missing is not taken for gone.
-        @param interval_secs: how often to look at the latch.
+        @param interval_secs: how often to look at the latch, and at the list while it cannot be watched.
         @param latch: the path of the latch.
-        @param min_routers: with fewer routers nobody leads.
         """
         super().__init__()
         self.setName("router directory")
@@ -68,7 +69,7 @@ class ZooKeeperRouterDirectory(MultiService):
         self._clock = clock
         self._client = client
         self._own = own
-        self._min_routers = min_routers
+        self.min_routers = min_routers
         self._doubt_secs = doubt_secs
         self._doubted_until: float | None = None
         self._read_before = False
@@ -79,6 +80,7 @@ class ZooKeeperRouterDirectory(MultiService):
         self._subscribers: list[Callable[[], object]] = []
         self._background = Background()
         self._children = WatchedChildren(client, self.path, self._look)
+        self._watching = Periodic(clock, interval_secs, self._watch, name="router-list", expected=(ZooKeeperError,))
         client.states.subscribe(self._connection)
         self.election.changes.subscribe(lambda _: self._changed())
         for service in (self.registration, self.election):
@@ -86,19 +88,25 @@ class ZooKeeperRouterDirectory(MultiService):
 
     def startService(self) -> Deferred[None]:
         """
-        Register and take part in the election. Fires when this router is on the list; fails if it cannot be. Cancelling
-        ends the wait.
+        Register, take part in the election and follow the list. Fires when this router is on the list; fails if it cannot be.
+        Cancelling ends the wait.
         """
         self._background.restart()
         self.running = True
         self.election.startService()
+        self._watching.startService()
         return self.registration.startService()
 
     def stopService(self) -> Deferred[None]:
         """Leave the list and the election. Never fails; cancelling ends the wait."""
         self.running = False
         return gatherResults(
-            [self._background.stop(), self.registration.stopService(), self.election.stopService()],
+            [
+                self._watching.stopService(),
+                self._background.stop(),
+                self.registration.stopService(),
+                self.election.stopService(),
+            ],
         ).addCallback(lambda _: None)
 
     @property
@@ -109,13 +117,13 @@ class ZooKeeperRouterDirectory(MultiService):
     @property
     def leads(self) -> bool:
         """Whether this router acts for all now."""
-        return self.election.leads and len(self.members_now) >= self._min_routers
+        return self.election.leads and len(self.members_now) >= self.min_routers
 
     @property
     def leader_id(self) -> str | None:
         """Who acts for all, as far as is known here."""
         leader_id = self.election.leader_id
-        enough = len(self.members_now) >= self._min_routers
+        enough = len(self.members_now) >= self.min_routers
         return leader_id if enough and leader_id in self.members_now else None
 
     def members(self) -> Deferred[Mapping[str, str]]:
@@ -150,6 +158,12 @@ class ZooKeeperRouterDirectory(MultiService):
 
     async def _refresh(self) -> None:
         await self.members()
+
+    def _watch(self) -> Deferred[None] | None:
+        """With a scheduler that is not shared nobody asks, and the list is shown and counted all the same."""
+        if self._children.watching or self._client.state is not State.CONNECTED:
+            return None
+        return Deferred.fromCoroutine(self._refresh())
 
     async def _read(self) -> Mapping[str, str]:
         try:

@@ -93,6 +93,7 @@ class Fleet:
             "in-doubt?": self.directory.in_doubt,
             "leader?": self.is_leader(),
             "leader-id": self.leader_id(),
+            "min-routers": self.directory.min_routers,
             "latch": self.directory.election.state(),
         }
 

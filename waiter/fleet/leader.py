@@ -172,7 +172,7 @@ class LeaderElection(Service):
             leads=first is not None and first.startswith(self._mark),
         )
         if self.leads != led:
-            self._log.info("This router {leads}", leads="leads" if self.leads else "does not lead any more")
+            self._log.info("This router is at the top of the latch {leads}", leads="now" if self.leads else "no more")
         self._tell(leader_id)
 
     async def _names(self) -> list[str]:

@@ -9,6 +9,8 @@ cd "$(dirname "$0")/../.."
 export PYTHONPATH=$PWD
 python=${PYTHON:-.venv/bin/python}
 waiter_port=${WAITER_PORT:-9091}
+# Waiter would take it for a setting, and say that it is none.
+unset WAITER_PORT
 marathon_port=${MARATHON_PORT:-8080}
 agent_port=${AGENT_PORT:-5051}
 zookeeper_port=${ZOOKEEPER_PORT:-2181}

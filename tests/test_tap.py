@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from waiter.state_directory import lock_state_directory
 from waiter.tap import Options, makeService
 
 
@@ -55,6 +57,18 @@ def make_service(case, *arguments, settings=""):
 class MakeServiceTests(SynchronousTestCase):
     def make(self, *arguments, settings=""):
         return make_service(self, *arguments, settings=settings)
+
+    def test_variablesThatAreNoSettingsAreNamedEvenIfItCannotStart(self):
+        self.patch(os, "environ", {**os.environ, "WAITER_STAT_DIR": "/elsewhere"})
+        held = Path(self.mktemp())
+        held.mkdir()
+        self.addCleanup(os.close, lock_state_directory(held))
+        said = []
+        globalLogPublisher.addObserver(said.append)
+        self.addCleanup(globalLogPublisher.removeObserver, said.append)
+        with self.assertRaisesRegex(SystemExit, "is in use by another Waiter"):
+            self.make("--state-dir", str(held)).privilegedStartService()
+        self.assertTrue(any("ignored: WAITER_STAT_DIR" in (formatEvent(event) or "") for event in said), said)
 
     def test_treeIsInStartingOrderAndNothingIsOpened(self):
         root = self.make()

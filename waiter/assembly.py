@@ -78,9 +78,11 @@ class WaiterService(OrderedService):
     The root of the tree: one router, whole.
 
     @ivar stop_again: told what to do if somebody wants it to stop while it is stopping.
+    @ivar unknown_variables: names in the environment that look like settings and are none.
     """
 
     stop_again: Callable[[Callable[[], object]], object] | None = None
+    unknown_variables: Sequence[str] = ()
 
     def privilegedStartService(self) -> None:
         """
@@ -88,6 +90,12 @@ class WaiterService(OrderedService):
 
         @raise SystemExit: with the reason, if one of them cannot be had.
         """
+        if self.unknown_variables:
+            # If the start fails, one of them may be why.
+            self._log.warn(
+                "These environment variables are no settings and are ignored: {names}",
+                names=", ".join(self.unknown_variables),
+            )
         try:
             super().privilegedStartService()
         except EXPECTED_FAILURES as error:
@@ -105,19 +113,13 @@ class Ready(Service):
 
     _log = Logger()
 
-    def __init__(self, state_directory: StateDirectory, unknown_variables: Sequence[str]) -> None:
+    def __init__(self, state_directory: StateDirectory) -> None:
         self.setName("announcement")
         self._state_directory = state_directory
-        self._unknown_variables = unknown_variables
 
     def startService(self) -> None:
         """Say it."""
         super().startService()
-        if self._unknown_variables:
-            self._log.warn(
-                "These environment variables are no settings and are ignored: {names}",
-                names=", ".join(self._unknown_variables),
-            )
         self._log.info("Waiter is ready; its state is in {path}", path=str(self._state_directory.path))
 
 
@@ -401,6 +403,7 @@ def assemble(
         failed=partial(_end_with_failure, reactor),
         expected=EXPECTED_FAILURES,
     )
+    root.unknown_variables = unknown_variables
     for service in (
         state_directory,
         *(() if fleet is None else (fleet.client,)),
@@ -428,7 +431,7 @@ def assemble(
         renewal,
         listening,
         *(() if fleet is None else (fleet.directory,)),
-        Ready(state_directory, unknown_variables),
+        Ready(state_directory),
     ):
         service.setServiceParent(root)
     return root

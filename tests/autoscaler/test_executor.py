@@ -399,19 +399,6 @@ class Approval(ExecutorCase):
         self.order(1)
         self.assertEqual(len(self.world.killed), 2)
 
-    def test_failure_with_a_number_waiting(self):
-        """What was ordered before it was known that the scheduler cannot be asked is not done when it can be again."""
-        self.have(1)
-        self.scheduler.failure = SchedulerUnavailable("away")
-        self.scheduler.hold()
-        self.order(3, total=1)
-        self.order(4, total=1)
-        self.scheduler.let_go()
-        self.assertEqual(len(self.scheduler.calls), 1)
-        self.scheduler.failure = None
-        self.order(2, total=1)
-        self.assertEqual([call[2] for call in self.scheduler.calls], [3, 2])
-
     def test_no_answer(self):
         """Without an answer nothing is stopped."""
         self.have(2)
@@ -515,19 +502,6 @@ class Deletion(ExecutorCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         self.assertEqual(self.successResultOf(waiting).instance.id, f"{self.service.id}.0001")
         self.assertEqual((self.world.killed, self.world.calls("create")), ([], []))
-
-    def test_failure_with_a_number_waiting(self):
-        """What was ordered before it was known that the scheduler cannot be asked is not done when it can be again."""
-        self.have(1)
-        self.scheduler.failure = SchedulerUnavailable("away")
-        self.scheduler.hold()
-        self.order(3, total=1)
-        self.order(4, total=1)
-        self.scheduler.let_go()
-        self.assertEqual(len(self.scheduler.calls), 1)
-        self.scheduler.failure = None
-        self.order(2, total=1)
-        self.assertEqual([call[2] for call in self.scheduler.calls], [3, 2])
 
     def test_no_answer(self):
         """A deletion that does not end is given up."""

@@ -570,7 +570,8 @@ class BetweenTheRoundsTests(ServiceCollectorCase):
         self.assertEqual(len(self.batches) - before, 2)
         self.assertEqual(len(self.healthy()), 10)
 
-    def test_whatIsNoticedWhileSomethingIsBeingPassedOnIsPassedOnAfterwards(self):
+    def notice_another(self):
+        """One is noticed and being passed on when another is; both, and what ends the telling of the first."""
         first, second = (self.scheduler.start("s", healthy=None, started_at=self.begun) for _ in range(2))
         self.collector.prompt()
         self.run_for(0.5)
@@ -580,6 +581,10 @@ class BetweenTheRoundsTests(ServiceCollectorCase):
         self.run_for(0.1)
         self.collector._publish = publish
         self.pass_from_now_on(second)
+        return first, second, being_told
+
+    def test_whatIsNoticedWhileSomethingIsBeingPassedOnIsPassedOnAfterwards(self):
+        first, second, being_told = self.notice_another()
         before = len(self.batches)
         self.run_for(0.5)
         self.assertEqual(len(self.batches), before)
@@ -590,15 +595,7 @@ class BetweenTheRoundsTests(ServiceCollectorCase):
         self.assertEqual(set(self.healthy()), {first.id, second.id})
 
     def test_aRoundInBetweenForgetsNothingThatWasNoticed(self):
-        first, second = (self.scheduler.start("s", healthy=None, started_at=self.begun) for _ in range(2))
-        self.collector.prompt()
-        self.run_for(0.5)
-        being_told = Deferred()
-        publish, self.collector._publish = self.collector._publish, lambda batch: being_told
-        self.pass_from_now_on(first)
-        self.run_for(0.1)
-        self.collector._publish = publish
-        self.pass_from_now_on(second)
+        first, second, being_told = self.notice_another()
         self.run_for(0.5)
         self.collector.prompt()
         self.assertEqual(set(self.healthy()), {first.id, second.id})

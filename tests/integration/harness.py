@@ -166,6 +166,26 @@ class RunningWaiter:
         """The id of the service that the headers describe."""
         return (await self.request("/service-id", headers=headers)).body.decode()
 
+    async def post_token(self, name, cmd, **data):
+        """Give a description a name; what is not said of it is that of a small web server."""
+        given = {
+            "cmd": cmd,
+            "cpus": 0.1,
+            "mem": 64,
+            "version": "v1",
+            "health-check-url": "/",
+            "env": {"PATH": python_path()},
+            **{key.replace("_", "-"): value for key, value in data.items()},
+        }
+        answer = await self.request(
+            f"/token?token={name}",
+            method="POST",
+            data=json.dumps(given).encode(),
+            headers={"content-type": ["application/json"]},
+        )
+        if answer.code != 200:
+            raise AssertionError(f"token {name} was answered with {answer.code}: {answer.body!r}")
+
     async def service(self, service_id):
         return await self.api(f"/apps/{service_id}")
 

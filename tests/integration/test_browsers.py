@@ -1,13 +1,12 @@
 """What browsers see: the page while a service starts, and the question whether it may run as their user."""
 
 import html
-import json
 import re
 
 from twisted.trial.unittest import TestCase
 
 from tests.integration.browser import MISSING, Browser
-from tests.integration.harness import RunningWaiter, python_path, until
+from tests.integration.harness import RunningWaiter, until
 from waiter.support.users import own_user
 
 # An application that starts when the test says so, and says what it was asked for.
@@ -40,22 +39,7 @@ class BrowserTestCase(TestCase):
     async def post(self, **data):
         program = self.waiter.state / "application.py"
         program.write_text(APPLICATION)
-        given = {
-            "cmd": f"exec python3 {program} {self.gate}",
-            "cpus": 0.1,
-            "mem": 64,
-            "version": "v1",
-            "health-check-url": "/",
-            "env": {"PATH": python_path()},
-            **{key.replace("_", "-"): value for key, value in data.items()},
-        }
-        answer = await self.waiter.request(
-            f"/token?token={HOST}",
-            method="POST",
-            data=json.dumps(given).encode(),
-            headers={"content-type": ["application/json"]},
-        )
-        self.assertEqual(answer.code, 200, answer.body)
+        await self.waiter.post_token(HOST, f"exec python3 {program} {self.gate}", **data)
 
     async def promises(self):
         state = (await self.waiter.api("/state/interstitial"))["state"]["interstitial"]

@@ -1,10 +1,8 @@
 """Requests by tokens, at a real server with real instances."""
 
-import json
-
 from twisted.trial.unittest import TestCase
 
-from tests.integration.harness import HTTP_SERVER, RunningWaiter, python_path, until
+from tests.integration.harness import HTTP_SERVER, RunningWaiter, until
 from waiter.support.users import own_user
 
 
@@ -15,22 +13,7 @@ class TokenTests(TestCase):
         self.waiter = await RunningWaiter(self).start()
 
     async def post(self, name="demo", cmd=HTTP_SERVER, **data):
-        given = {
-            "cmd": cmd,
-            "cpus": 0.1,
-            "mem": 64,
-            "version": "v1",
-            "health-check-url": "/",
-            "env": {"PATH": python_path()},
-            **{key.replace("_", "-"): value for key, value in data.items()},
-        }
-        answer = await self.waiter.request(
-            f"/token?token={name}",
-            method="POST",
-            data=json.dumps(given).encode(),
-            headers={"content-type": ["application/json"]},
-        )
-        self.assertEqual(answer.code, 200, answer.body)
+        await self.waiter.post_token(name, cmd, **data)
 
     async def ask(self, name="demo", **headers):
         """Returns the status and which service answered."""

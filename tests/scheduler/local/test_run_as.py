@@ -110,7 +110,7 @@ class RunAsTests(World, TestCase):
             "s = listen()\n"
             "for each in (signal.SIGTERM, signal.SIGHUP):\n signal.signal(each, signal.SIG_IGN)\n"
             "if os.fork() == 0:\n os.setsid()\n if os.fork() == 0:\n  time.sleep(3600)\n os._exit(0)\n"
-            "serve(s)"
+            "os.wait()\nserve(s)"
         )
         _, instance = await self.run_one(daemon)
         self.assertEqual(len(self.carriers(instance.id)), 3)

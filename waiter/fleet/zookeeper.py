@@ -345,7 +345,7 @@ class ZooKeeperClient(Service):
         self._seen_dead = False
 
         def changed(state: str) -> None:
-            # Both are plain attributes; asking the server for anything would block this very thread.
+            # These are plain attributes; asking the server for anything would block this very thread.
             self._reactor.callFromThread(
                 self._heard, client, State(state), client.client_id, client.client_state, client.granted_secs
             )

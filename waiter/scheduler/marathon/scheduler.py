@@ -368,7 +368,8 @@ class MarathonScheduler(TwistedService):
 
     def _explain(self, failure: Instance) -> None:
         """Get the last words of an instance that failed."""
-        self._log.warn("{id} failed: {message}", id=failure.id, message=failure.message or failure.exit_code)
+        reason = failure.message or ("unknown" if failure.exit_code is None else f"exit code {failure.exit_code}")
+        self._log.warn("{id} failed: {reason}", id=failure.id, reason=reason)
         self._background.start(self._find_last_words(failure), f"Reading the last output of {failure.id}")
 
     async def _last_words(self) -> None:

@@ -64,18 +64,15 @@ class Interstitials:
         return promise.outcome(now) is None
 
     def state(self) -> dict[str, Any]:
-        """What is waited for, for C{/state}."""
+        """What has come of waiting for the services, for C{/state}."""
+        now = self._clock.seconds()
+        outcomes = {service_id: promise.outcome(now) or "not-realized" for service_id, promise in self._promises.items()}
         return {
             "interstitial": {
                 "initialized?": self._known is not None,
-                "service-id->interstitial-promise": {key: self.outcome(key) for key in self._promises},
+                "service-id->interstitial-promise": outcomes,
             }
         }
-
-    def outcome(self, service_id: str) -> str | None:
-        """What has come of waiting for a service: C{None} if that was never done."""
-        promise = self._promises.get(service_id)
-        return None if promise is None else promise.outcome(self._clock.seconds()) or "not-realized"
 
     def _tidy(self, now: float) -> None:
         known = self._known or frozenset()

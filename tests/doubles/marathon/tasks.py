@@ -12,6 +12,8 @@ from pathlib import Path
 import attrs
 import psutil
 
+from tests.port_ranges import SIZE, own_ports
+
 #: Runs the command, and writes down how it ended. Outlives a signal to the group that the command does not.
 _LAUNCHER = """
 trap : TERM INT HUP
@@ -21,7 +23,6 @@ wait $child; status=$?
 while kill -0 $child 2>/dev/null; do wait $child; status=$?; done
 echo $status > "$0.new" && mv "$0.new" "$0"
 """
-PORTS = (31000, 32000)
 
 
 @attrs.define(kw_only=True)
@@ -62,7 +63,8 @@ class Launcher:
         self._agents = {host: f"{framework_id[:-5]}-S{number}" for number, host in enumerate(hosts)}
         self._hosts = list(hosts)
         self._count = 0
-        self._port = PORTS[0] + uuid.uuid4().int % (PORTS[1] - PORTS[0])
+        self._first, self._last = own_ports()
+        self._port = self._first + uuid.uuid4().int % SIZE
         self._own = {}
 
     @property
@@ -179,8 +181,8 @@ class Launcher:
         return given | own | {f"PORT{index}": str(port) for index, port in enumerate(task.ports)}
 
     def _free_port(self, host):
-        for _ in range(PORTS[1] - PORTS[0]):
-            self._port = self._port + 1 if self._port < PORTS[1] else PORTS[0]
+        for _ in range(SIZE):
+            self._port = self._port + 1 if self._port < self._last else self._first
             with socket.socket() as probe, contextlib.suppress(OSError):
                 probe.bind((host, self._port))
                 return self._port

@@ -15,7 +15,8 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from tests.scheduler.local.world import PORTS, World
+from tests.port_ranges import own_ports
+from tests.scheduler.local.world import World
 from tests.scheduler.servers import SERVER, program
 from waiter.model.description import ServiceDescription
 from waiter.model.instance import Flag
@@ -520,7 +521,7 @@ from twisted.internet.defer import Deferred
 from tests.scheduler.local.world import World
 world = World()
 world.directory, world.known = Path(sys.argv[1]), {}
-world.scheduler = world.make_scheduler()
+world.scheduler = world.make_scheduler(port_range=(int(sys.argv[2]), int(sys.argv[3])))
 async def main():
     await world.scheduler.startService()
     service = world.service()
@@ -542,7 +543,7 @@ class KilledServerTests(World, TestCase):
 
     async def test_instancesOutliveAServerThatIsKilledAndServeUnderTheNext(self):
         server = subprocess.Popen(
-            [sys.executable, "-c", SERVER_PROGRAM, str(self.directory)],
+            [sys.executable, "-c", SERVER_PROGRAM, str(self.directory), *map(str, own_ports())],
             cwd=Path(__file__).parents[3],
             stdout=subprocess.PIPE,
         )
@@ -561,7 +562,7 @@ class KilledServerTests(World, TestCase):
         self.assertLessEqual({record["pid"] for record in records}, set(pids))
 
         service = self.service()
-        self.scheduler = self.make_scheduler(port_range=PORTS)
+        self.scheduler = self.make_scheduler()
         await self.scheduler.startService()
         self.addCleanup(self.scheduler.stopService)
         adopted = await self.healthy(service, 2)

@@ -13,6 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.integration.facts import look
 from tests.integration.harness import until
+from tests.port_ranges import own_ports
 from tests.scheduler.local.world import World
 from waiter.scheduler.local.ports import PortPool
 from waiter.scheduler.local.records import InstanceDirectory
@@ -25,7 +26,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 import waiter.scheduler.health, waiter.scheduler.local.scheduler
 
-place = sys.argv[1]
+place, ports = sys.argv[1], (int(sys.argv[2]), int(sys.argv[3]))
 STEPS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.chown", "os.truncate"}
 ALWAYS = {"subprocess.Popen", "os.kill", "os.killpg", "signal.pidfd_send_signal"}
 step = 0
@@ -45,7 +46,7 @@ def serve(flow):
     world = World()
     world.directory, world.known = Path(place), {}
     service = world.service()
-    world.scheduler = scheduler = world.make_scheduler()
+    world.scheduler = scheduler = world.make_scheduler(port_range=ports)
 
     async def live():
         await scheduler.startService()
@@ -82,7 +83,7 @@ class CrashTests(World, TestCase):
         self.prepare()
         self.addCleanup(self.assert_nothing_left)
         self.servers = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(self.directory)],
+            [sys.executable, "-c", PROGRAM, str(self.directory), *map(str, own_ports())],
             cwd=Path(__file__).parents[3],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -10,7 +10,8 @@ import attrs
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.scheduler.local.world import PORTS, World
+from tests.port_ranges import own_ports
+from tests.scheduler.local.world import World
 from tests.scheduler.servers import SERVER, program
 from waiter.scheduler.local.census import Census
 from waiter.scheduler.local.inventory import State, inventory
@@ -38,7 +39,7 @@ class RemovalTests(World, TestCase):
     def setUp(self):
         self.prepare()
         self.addCleanup(self.assert_nothing_left)
-        self.ports = PortPool(self.directory / "locks", PORTS, wall=time.time)
+        self.ports = PortPool(self.directory / "locks", own_ports(), wall=time.time)
         self.removal = Removal(reactor, self.ports, wall=time.time)
 
     async def leave_one(self, cmd=SERVER, **parameters):

@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.internet import reactor
 
 from tests.contracts.schedulers import SchedulerTools
+from tests.port_ranges import own_ports
 from tests.scheduler.servers import SERVER
 from waiter.model.description import ServiceDescription
 from waiter.model.resources import NOTHING
@@ -16,10 +17,6 @@ from waiter.model.service import Service
 from waiter.scheduler.health import HealthProbe
 from waiter.scheduler.local.processes import snapshot
 from waiter.scheduler.local.scheduler import LocalScheduler
-
-# Away from the ports of a real Waiter and from those that the kernel gives to clients. Wide, because a port on which a
-# closed connection lingers is not used again, and different for tests that run at the same time.
-PORTS = (20000 + os.getpid() % 12 * 1000, 20999 + os.getpid() % 12 * 1000)
 
 
 class World(SchedulerTools):
@@ -50,7 +47,7 @@ class World(SchedulerTools):
             describe=self.known.get,
             secret=lambda: b"secret",
             **{
-                "port_range": PORTS,
+                "port_range": own_ports(),
                 "port_locks": self.directory / "locks",
                 "port_rest_secs": 0.0,
                 "elsewhere": lambda: NOTHING,

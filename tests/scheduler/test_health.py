@@ -10,6 +10,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions, KeyPair, PrivateCertificate
 from twisted.internet.ssl import DistinguishedName as Name
+from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -64,6 +65,16 @@ def answers(head):
         transport.loseConnection()
 
     return script
+
+
+class TimedReactor:
+    """The reactor with a clock that the test advances, so that no limit is reached because the machine is slow."""
+
+    def __init__(self):
+        self.clock = Clock()
+
+    def __getattr__(self, name):
+        return getattr(self.clock if name in {"callLater", "seconds"} else reactor, name)
 
 
 class ResultTests(SynchronousTestCase):
@@ -121,6 +132,13 @@ class HealthProbeTests(TestCase):
 
     factory = None
 
+    def closed_port(self):
+        """A port on which nobody listens, and nobody else can."""
+        bound = socket.socket()
+        self.addCleanup(bound.close)
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
+
     async def test_anAnswerIsAnAnswer(self):
         for status, healthy in ((200, True), (404, False), (503, False)):
             target = await self.listen(answers(b"HTTP/1.1 %d Word\r\nContent-Length: 2\r\n\r\nok" % status))
@@ -166,10 +184,7 @@ class HealthProbeTests(TestCase):
             self.assertEqual([line for line in head if b"Auth" in line], expected)
 
     async def test_nobodyListeningIsARefusal(self):
-        closed = socket.create_server(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-        closed.close()
-        checking = HealthProbe(reactor).check(instance(port), description())
+        checking = HealthProbe(reactor).check(instance(self.closed_port()), description())
         result = self.successResultOf(checking)
         self.assertEqual((result.healthy, result.status, result.error), (False, None, "connect-exception"))
         self.assertEqual(result.flags, frozenset())
@@ -186,11 +201,18 @@ class HealthProbeTests(TestCase):
             self.assertEqual(result.flags, {CONNECTED, Flag.HANGUP_EXCEPTION})
 
     async def test_anInstanceThatSaysNothingTimesOut(self):
-        target = await self.listen(lambda _: None)
-        result = await self.check(target, timeout_secs=0.05)
+        asked, timed = Deferred(), TimedReactor()
+        target = await self.listen(lambda _: asked.callback(None))
+        checking = HealthProbe(timed, timeout_secs=5).check(target, description())
+        await asked
+        timed.clock.advance(4.9)
+        self.assertNoResult(checking)
+        timed.clock.advance(0.1)
+        result = self.successResultOf(checking)
         self.assertEqual((result.healthy, result.error), (False, "timeout-exception"))
         self.assertEqual(result.flags, {CONNECTED, Flag.TIMEOUT_EXCEPTION})
-        self.assertIn("not answered within 0.05 s", result.message)
+        self.assertIn("not answered within 5 s", result.message)
+        await self.factory.lost
 
     async def test_moreTimeCanBeGivenToOneCheck(self):
         target = await self.listen(
@@ -244,8 +266,10 @@ class HealthProbeTests(TestCase):
             transport.write(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\n")
             reactor.callLater(0.001, transport.write, b"Soon")
 
-        result = await self.check(await self.listen(script), timeout_secs=1000)
+        target = await self.listen(script)
+        result = await HealthProbe(TimedReactor(), timeout_secs=1000).check(target, description())
         self.assertEqual((result.status, result.body_start), (503, "Soon"))
+        await self.factory.lost
 
     def drip(self, transport, start, drop):
         def fall():
@@ -271,10 +295,7 @@ class HealthProbeTests(TestCase):
         await self.factory.lost
 
     async def test_whoeverIsNotReachedOverTheReactorIsUnhealthyToo(self):
-        closed = socket.create_server(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-        closed.close()
-        result = await HealthProbe(reactor).check(instance(port, host="localhost"), description())
+        result = await HealthProbe(reactor).check(instance(self.closed_port(), host="localhost"), description())
         self.assertEqual((result.healthy, result.error, result.flags), (False, "connect-exception", frozenset()))
         self.assertIn("could not connect", result.message)
 
@@ -320,9 +341,13 @@ class HealthProbeTests(TestCase):
         self.assertTrue(result.healthy)
 
     async def test_aBodyThatNeverEndsIsCutAfterAWhile(self):
+        timed = TimedReactor()
         target = await self.listen(lambda transport: transport.write(b"HTTP/1.1 200 OK\r\n\r\nand"))
-        result = await self.check(target, timeout_secs=0.05)
+        result = await HealthProbe(timed, timeout_secs=5).check(target, description())
         self.assertTrue(result.healthy)
+        self.assertFalse(self.factory.lost.called)
+        timed.clock.advance(5)
+        await self.factory.lost
 
     async def test_anInstanceThatDoesNotSpeakTLSIsATLSError(self):
         target = await self.listen(answers(b"HTTP/1.1 400 Bad\r\n\r\n"))

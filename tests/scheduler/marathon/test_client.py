@@ -153,6 +153,13 @@ class ClientTests(World, TestCase):
         self.addCleanup(client.close)
         return client
 
+    def timed(self, *addresses, patience=BRIEF):
+        """A client with a clock that the test advances, so that nothing takes too long because the machine is slow."""
+        clock = Clock()
+        client = MarathonClient(clock, addresses, patience=patience, agents=lambda _: Agent(reactor))
+        client.open()
+        return client, clock
+
     def fault(self, **faults):
         self.double.front.faults = Faults(**faults)
 
@@ -215,14 +222,20 @@ class ClientTests(World, TestCase):
 
     async def test_anAddressThatHangsIsPassedOver(self):
         factory, hanging = self.listen(b"")
-        client = self.client(hanging, self.double.url, patience=BRIEF)
-        self.assertEqual(await self.apps(client), [])
+        client, clock = self.timed(hanging, self.double.url)
+        asking = Deferred.fromCoroutine(self.apps(client))
+        await self.until(lambda: factory.asked)
+        clock.advance(BRIEF.answer)
+        self.assertEqual(await asking, [])
         self.assertEqual(len(factory.asked), 1)
 
     async def test_aChangeThatMayHaveBeenDoneIsNotRepeated(self):
         factory, hanging = self.listen(b"")
-        client = self.client(hanging, self.double.url, patience=BRIEF)
-        await self.assertFailure(self.create(client), MarathonUnreachable)
+        client, clock = self.timed(hanging, self.double.url)
+        asking = self.create(client)
+        await self.until(lambda: factory.asked)
+        clock.advance(BRIEF.answer)
+        await self.assertFailure(asking, MarathonUnreachable)
         self.assertEqual((len(factory.asked), self.asked()), (1, []))
 
     async def test_aChangeThatWasRefusedForLackOfALeaderIsTriedElsewhere(self):
@@ -270,7 +283,7 @@ class ClientTests(World, TestCase):
 
     async def test_anAnswerThatStopsIsGivenUpAndItsConnectionCut(self):
         factory, url = self.listen(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
-        client = self.client(url, patience=BRIEF)
+        client = self.client(url, patience=Patience(connect=60, answer=60, silence=0.2, total=60, listing=60))
         error = await self.assertFailure(Deferred.fromCoroutine(self.apps(client)), MarathonUnreachable)
         self.assertIn("stopped", str(error))
         await self.until(lambda: factory.lost)
@@ -278,9 +291,11 @@ class ClientTests(World, TestCase):
     async def test_anAnswerThatTricklesIsGivenUp(self):
         patience = Patience(connect=1, answer=1, silence=1, total=1, listing=0.3)
         factory, url = self.listen(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
-        error = await self.assertFailure(
-            Deferred.fromCoroutine(self.apps(self.client(url, patience=patience))), MarathonUnreachable
-        )
+        client, clock = self.timed(url, patience=patience)
+        asking = Deferred.fromCoroutine(self.apps(client))
+        await self.until(lambda: factory.asked)
+        clock.advance(0.3)
+        error = await self.assertFailure(asking, MarathonUnreachable)
         self.assertIn("within 0.3 s", str(error))
         await self.until(lambda: factory.lost)
 

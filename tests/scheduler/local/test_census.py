@@ -147,10 +147,19 @@ class ProcessTableTests(SynchronousTestCase):
     def test_theRealMachineLooksTheSameAtAGlance(self):
         table = ProcessTable()
         table.look()
-        child = subprocess.Popen(["/bin/sleep", "3600"], env={"WAITER_INSTANCE_ID": "test-of-glances.1"})
+        child = subprocess.Popen(
+            ["/bin/sh", "-c", "echo; read wait"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"WAITER_INSTANCE_ID": "test-of-glances.1"},
+        )
+        self.addCleanup(child.stdin.close)
+        self.addCleanup(child.stdout.close)
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
         table.glance()
+        # Before that it may have no environment.
+        child.stdout.readline()
         self.assertEqual(table.glance()[child.pid], snapshot()[child.pid])
 
 

@@ -85,15 +85,17 @@ class MembersTests(SynchronousTestCase):
 class MachineTests(SynchronousTestCase):
     def test_aProcessIsReadAsItIs(self):
         child = subprocess.Popen(
-            ["/bin/sh", "-c", "echo; exec sleep 3600"],
+            ["/bin/sh", "-c", "echo; read wait"],
             start_new_session=True,
             env={"A": "b", "WAITER_INSTANCE_ID": "svc.7"},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        self.addCleanup(child.stdin.close)
         self.addCleanup(child.stdout.close)
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
-        # Right after the start a process has no environment yet.
+        # A process that is becoming another program has no environment yet.
         child.stdout.readline()
         found = snapshot()[child.pid]
         self.assertEqual(

@@ -228,7 +228,7 @@ class TaskTests(DoubleCase):
     async def test_aTaskThatIsKilledHasItsGracePeriod(self):
         app = {
             **SLEEPING,
-            "cmd": f"exec {program('signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print(1, flush=True); time.sleep(9)')}",
+            "cmd": f"exec {program('signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print(1, flush=True); time.sleep(3600)')}",
             "taskKillGracePeriodSeconds": 1000,
         }
         await self.ask("POST", "/v2/apps", app, expect=201)
@@ -244,7 +244,7 @@ class TaskTests(DoubleCase):
     async def test_oneThatDoesNotEndIsForced(self):
         app = {
             **SLEEPING,
-            "cmd": f"exec {program('signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(99)')}",
+            "cmd": f"exec {program('signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(3600)')}",
             "taskKillGracePeriodSeconds": 1,
         }
         await self.ask("POST", "/v2/apps", app, expect=201)

@@ -77,7 +77,7 @@ MOST = 200
 
 
 class CrashTests(World, TestCase):
-    timeout = 300
+    timeout = 1200
 
     def setUp(self):
         self.prepare()

@@ -316,7 +316,7 @@ class InterruptionTests(WithLog, SynchronousTestCase):
 
 
 class RealWriterTests(WithLog, TestCase):
-    timeout = 120
+    timeout = 600
 
     def setUp(self):
         self.prepare()

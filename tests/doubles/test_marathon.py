@@ -95,8 +95,8 @@ class ShapeTests(DoubleCase):
         while not (queue := (await self.ask("GET", "/v2/queue"))["queue"]):
             await deferLater(reactor, 0.02)
         self.assert_shape(queue, [examples.QUEUED])
-        await self.ask("DELETE", "/v2/queue/tests/sleeper/delay", expect=204)
         self.double.cluster.launch_secs = 0
+        await self.ask("DELETE", "/v2/queue/tests/sleeper/delay", expect=204)
         await self.running(SLEEPING, 1)
 
     async def test_infoLeaderAndPing(self):

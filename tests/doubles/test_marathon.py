@@ -17,8 +17,9 @@ from twisted.trial.unittest import TestCase
 
 from tests.doubles.marathon import examples
 from tests.doubles.marathon.examples import differences
-from tests.integration.harness import free_port, until
+from tests.integration.harness import until
 from tests.integration.marathon import RunningMarathon
+from tests.ports import free_port
 from tests.scheduler.marathon.world import World
 from tests.scheduler.servers import BROKEN_SERVER, SERVER, SLEEPER, program
 

@@ -10,7 +10,8 @@ from twisted.internet import reactor
 from twisted.internet.error import ConnectError
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from tests.integration.harness import free_port, until
+from tests.integration.harness import until
+from tests.ports import free_port
 
 MISSING = (
     None

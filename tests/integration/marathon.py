@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 
 from tests.doubles.marathon.tasks import processes_below
-from tests.integration.harness import RunningWaiter, free_port, python_path, until
+from tests.integration.harness import RunningWaiter, python_path, until
+from tests.ports import free_port
 
 # Answers with its own process id, after as many seconds as the path says.
 SLOW_ECHO = (Path(__file__).parent / "slow_echo.py").absolute()

@@ -23,8 +23,9 @@ from tests.integration.differential_requests import (
     STREAMING,
     TRAILING,
 )
-from tests.integration.harness import RunningWaiter, free_port, service_headers
+from tests.integration.harness import RunningWaiter, service_headers
 from tests.integration.raw_http import Connection
+from tests.ports import free_port
 
 HERE = Path(__file__).parent.absolute()
 OLD_TIME = 1_600_000_000

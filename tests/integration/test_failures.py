@@ -15,7 +15,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
-from tests.integration.harness import HTTP_SERVER, RunningWaiter, free_port, service_headers, until
+from tests.integration.harness import HTTP_SERVER, RunningWaiter, service_headers, until
+from tests.ports import free_pair, free_port
 
 MISBEHAVING = f"exec python3 -SE {Path(__file__).parent.absolute()}/misbehaving.py"
 # Long enough for a server to start on a busy machine.
@@ -421,15 +422,3 @@ class FullDiskTests(FailureCase):
             for path in (self.disk / "state" / "services").glob("*/*/instance.json")
             if json.loads(path.read_text())["core"]["name"] == headers["x-waiter-name"][0]
         ]
-
-
-def free_pair():
-    """The first of two neighbouring ports that were free a moment ago."""
-    while True:
-        port = free_port()
-        with socket.socket() as next_one:
-            try:
-                next_one.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-        return port

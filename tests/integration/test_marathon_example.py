@@ -11,7 +11,8 @@ import psutil
 import treq
 from twisted.trial.unittest import TestCase
 
-from tests.integration.harness import free_port, python_path, service_headers, until
+from tests.integration.harness import python_path, service_headers, until
+from tests.ports import free_port
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "marathon" / "run.sh"
 COMMAND = "exec python3 -m http.server --bind $HOST $PORT0"

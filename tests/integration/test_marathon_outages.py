@@ -6,9 +6,10 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from tests.integration.harness import free_port, service_headers, until
+from tests.integration.harness import service_headers, until
 from tests.integration.load import Load
 from tests.integration.marathon import RunningMarathon, echo_command, waiter_on
+from tests.ports import free_port
 
 # Would be scaled within a second or two, if anything was.
 QUICK = {"scale_up_factor": 0.9, "scale_down_factor": 0.9}

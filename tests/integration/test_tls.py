@@ -13,7 +13,8 @@ from twisted.trial.unittest import TestCase
 from websockets.sync.client import connect
 
 from tests.certificates import Authority
-from tests.integration.harness import RunningWaiter, free_port, python_path, service_headers, until
+from tests.integration.harness import RunningWaiter, python_path, service_headers, until
+from tests.ports import free_port
 
 HERE = Path(__file__).parent.absolute()
 CURL = shutil.which("curl")

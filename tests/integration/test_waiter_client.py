@@ -13,7 +13,8 @@ from twisted.trial.unittest import TestCase
 
 from tests.certificates import Authority
 from tests.integration.existing_client import ExistingClient, install
-from tests.integration.harness import RunningWaiter, free_port, python_path, until
+from tests.integration.harness import RunningWaiter, python_path, until
+from tests.ports import free_port
 
 SERVER = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
 PATH = f"--env.PATH={python_path()}"

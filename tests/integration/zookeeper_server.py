@@ -9,7 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.integration.harness import free_port, until
+from tests.integration.harness import until
+from tests.ports import free_port
 
 JAVA = Path("/usr/share/java")
 JARS = tuple(JAVA / f"{name}.jar" for name in ("zookeeper", "zookeeper-jute"))

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from tests.certificates import Authority
 from tests.doubles.marathon.faults import Faults
-from tests.integration.harness import free_port
+from tests.ports import free_port
 from tests.scheduler.marathon.world import World
 from waiter.scheduler.marathon.addresses import Addresses, may_follow
 from waiter.scheduler.marathon.client import Credentials, MarathonClient, Patience, TrustPolicy

@@ -20,7 +20,7 @@ class CredentialsTests(TestCase):
         waiter = await RunningWaiter(self).start()
         knowing = self.headers(health_check_authentication="standard")
         self.assertEqual((await waiter.request("/", headers=knowing)).code, 200)
-        unknown = {**self.headers(grace_period_secs=1), "x-waiter-queue-timeout": "60000"}
+        unknown = self.headers(grace_period_secs=300)
         answer = await waiter.request("/", headers=unknown)
         self.assertEqual(answer.code, 503)
         self.assertIn(b"401", answer.body)

@@ -21,12 +21,15 @@ class MemoryTests(TestCase):
 
     async def test_whoNeverServesForLackOfMemoryTellsItsUserSo(self):
         waiter = await RunningWaiter(self).start()
-        headers = service_headers(f"python3 {HUNGRY} 1 200 & sleep 60", mem=100, restart_backoff_factor=1)
+        # It listens, if it comes to that, where nobody looks.
+        cmd = f"python3 {HUNGRY} $PORT1 200 & sleep 600"
+        headers = service_headers(cmd, mem=100, ports=2, restart_backoff_factor=1, grace_period_secs=300)
         refused = await waiter.request("/", headers=headers)
         self.assertEqual(refused.code, 503)
         text = refused.body.decode()
         self.assertIn("Deployment error: Not enough memory allocated", text)
-        self.assertRegex(text, r"used 2\d\d MiB of memory, and mem allows 100 MiB, so it was killed\.")
+        # It may be seen before it has all that it takes.
+        self.assertRegex(text, r"used [12]\d\d MiB of memory, and mem allows 100 MiB, so it was killed\.")
         self.assertIn("Ask for more with mem (the header x-waiter-mem), or let it use less.", text)
 
     async def failed_instance(self, waiter, service_id):
@@ -78,21 +81,26 @@ class ElsewhereTests(TestCase):
     timeout = 180
 
     async def elsewhere(self, waiter):
-        """What the scheduler counts for other servers: the memory in MiB."""
+        """What the scheduler counts for other servers: CPUs, and the memory in MiB."""
         state = await waiter.api("/state/scheduler")
-        return state["state"]["capacity"]["elsewhere"]["mem"]
+        counted = state["state"]["capacity"]["elsewhere"]
+        return counted["cpus"], counted["mem"]
 
     async def test_whatAnotherServersInstanceWasPromisedCountsAsTaken(self):
-        # Other tests may run now, so it is a number that none of their instances make together.
-        headers = service_headers(mem=64.125)
-        other = await RunningWaiter(self).start()
+        # Other tests may run now, so it is more than all of their instances need together.
+        many = 5000
+        headers = service_headers(cpus=many, mem=64)
+        other = await RunningWaiter(
+            self, environment={"WAITER_SCHEDULER_CPU_OVERCOMMIT": "10000", "WAITER_CONSTRAINTS_CPUS": "10000"}
+        ).start()
         here = await RunningWaiter(self, environment={"WAITER_SCHEDULER_COUNT_OTHER_SERVERS": "true"}).start()
 
-        def counts(mem):
-            return mem % 1 == 0.125
+        def counts(taken):
+            cpus, mem = taken
+            return cpus >= many and mem >= 64
 
         self.assertFalse(counts(await self.elsewhere(here)))
-        await other.request("/", headers=headers)
+        self.assertEqual((await other.request("/", headers=headers)).code, 200)
         await until(lambda: self.elsewhere(here), counts)
         await other.stop()
-        await until(lambda: self.elsewhere(here), lambda mem: not counts(mem))
+        await until(lambda: self.elsewhere(here), lambda taken: taken[0] < many)

@@ -106,6 +106,14 @@ class OutageTests(TestCase):
     async def becomes(self, state):
         await until(self.state, lambda now: now is state)
 
+    async def was(self, state):
+        """It has been so since the start, if only for a moment between two looks."""
+
+        async def states():
+            return self.states
+
+        await until(states, lambda states: state in states)
+
     async def registered(self):
         registration = RouterRegistration(reactor, self.client, "/c/r", b"data")
         await registration.startService()
@@ -120,7 +128,7 @@ class OutageTests(TestCase):
         await self.registered()
         session = self.client.session_id
         self.server.kill()
-        await self.becomes(State.SUSPENDED)
+        await self.was(State.SUSPENDED)
         await self.server.start()
         await self.becomes(State.CONNECTED)
         await until(self.node_is_ours, bool)
@@ -131,7 +139,7 @@ class OutageTests(TestCase):
     async def test_whenTheServerHangsForLongerThanASession_itCountsAsLostAndTheNodeIsThereAfterwards(self):
         await self.registered()
         self.server.freeze()
-        await self.becomes(State.SUSPENDED)
+        await self.was(State.SUSPENDED)
         await self.becomes(State.LOST)
         self.server.thaw()
         await self.becomes(State.CONNECTED)
@@ -171,8 +179,18 @@ class OutageTests(TestCase):
         await until(leads, bool)
         self.server.freeze()
         frozen_at = reactor.seconds()
-        await until(leads, lambda leads: not leads)
-        self.assertLess(reactor.seconds() - frozen_at, 2.0)
+        led_until = frozen_at
+
+        async def still_leads():
+            nonlocal led_until
+            now = reactor.seconds()
+            if election.leads:
+                led_until = now
+            return election.leads
+
+        await until(still_leads, lambda leads: not leads)
+        # Not when that was noticed: this process may have been held up meanwhile.
+        self.assertLess(led_until - frozen_at, 2.0)
         self.server.thaw()
         await until(leads, bool)
 
@@ -189,12 +207,14 @@ class OutageTests(TestCase):
         self.server.thaw()
 
     async def test_whenTheServerHangs_stoppingTakesNoLongerThanItMay(self):
-        client = ZooKeeperClient(reactor, Ensemble(hosts=self.server.hosts), stop_secs=0.5)
+        ensemble = Ensemble(hosts=self.server.hosts, session_timeout_secs=LONGEST_SESSION_SECS)
+        client = ZooKeeperClient(reactor, ensemble, stop_secs=0.5)
         await client.startService()
         self.server.freeze()
         began = reactor.seconds()
         await client.stopService()
-        self.assertLess(reactor.seconds() - began, 5)
+        # Without a bound it would take as long as a session.
+        self.assertLess(reactor.seconds() - began, LONGEST_SESSION_SECS / 3)
         self.server.thaw()
 
     async def test_whenThereIsNoServer_startingSaysSo(self):
@@ -224,7 +244,7 @@ class DigestTests(TestCase):
 
 class TLSTests(TestCase):
     skip = MISSING
-    timeout = 60
+    timeout = 180
 
     async def setUp(self):
         self.authority = Authority()
@@ -233,7 +253,7 @@ class TLSTests(TestCase):
 
     def client(self, server, **files):
         client = ZooKeeperClient(
-            reactor, Ensemble(hosts=server.secure_hosts, tls=TLSFiles(**files)), connect_secs=15 if files else 1
+            reactor, Ensemble(hosts=server.secure_hosts, tls=TLSFiles(**files)), connect_secs=60 if files else 1
         )
         self.addCleanup(client.stopService)
         return client

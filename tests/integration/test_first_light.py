@@ -12,6 +12,7 @@ from tests.integration.harness import RunningWaiter, processes_under, service_he
 
 # Answers with its own process id, after as many seconds as the path says.
 SLOW_ECHO = (Path(__file__).parent / "slow_echo.py").absolute()
+PATIENT = (Path(__file__).parent / "patient.py").absolute()
 
 
 class FirstLightTests(TestCase):
@@ -66,14 +67,22 @@ class FirstLightTests(TestCase):
 
     async def test_requestsUnderWayAreFinishedBeforeItStops(self):
         waiter = await RunningWaiter(self).start()
-        headers = service_headers(f"exec python3 {SLOW_ECHO} $PORT0")
-        await waiter.request("/0", headers=headers)
-        slow = Deferred.fromCoroutine(waiter.request("/2", headers=headers))
+        go_on = Path(self.mktemp()).absolute()
+        headers = service_headers(f"exec python3 {PATIENT} $PORT0 {go_on}")
+        await waiter.request("/", headers=headers)
+        under_way = Deferred.fromCoroutine(waiter.request("/hold", headers=headers))
         service_id = await waiter.service_id(headers)
         await until(lambda: waiter.service(service_id), lambda service: service["request-metrics"]["outstanding"] == 1)
         stopped = Deferred.fromCoroutine(waiter.stop(signal.SIGTERM))
-        answer = await slow
-        self.assertEqual(answer.code, 200)
+
+        async def output():
+            return waiter.output
+
+        await until(output, lambda said: "Connections with requests to finish: 1" in said)
+        go_on.touch()
+        answer = await under_way
+        self.assertEqual((answer.code, len(answer.body)), (200, answer.length))
+        self.assertTrue(answer.body.endswith(b"end"))
         await stopped
         self.assertIn("Server Shut Down", waiter.output)
 

@@ -33,7 +33,7 @@ def service_headers(cmd=HTTP_SERVER, **parameters):
     return {f"x-waiter-{name.replace('_', '-')}": [str(value)] for name, value in described.items()}
 
 
-async def until(describe, predicate, *, within_secs=30):
+async def until(describe, predicate, *, within_secs=60):
     """
     Ask C{describe} (returns an awaitable) again and again until C{predicate} holds of its answer, and return that.
 

@@ -6,7 +6,7 @@ import socket
 import attrs
 
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([0-9]{3}) ?(.*)")
-PATIENCE_SECS = 30
+PATIENCE_SECS = 60
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 from tests.integration.harness import RunningWaiter, service_headers
 
 HERE = Path(__file__).parent.absolute()
-PATIENCE_SECS = 30
+PATIENCE_SECS = 60
 
 
 class LimitsTests(TestCase):

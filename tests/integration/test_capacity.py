@@ -86,19 +86,18 @@ class CapacityTests(TestCase):
         held = await self.hold(waiter, self.headers("first", 0.5))
         second = self.headers("second", 0.5)
         second_id = await waiter.service_id(second)
-        waiting = Deferred.fromCoroutine(waiter.request("/", headers=second | {"x-waiter-queue-timeout": ["3000"]}))
+        waiting = Deferred.fromCoroutine(waiter.request("/", headers=second))
         await until(
             lambda: waiter.service(second_id),
             lambda service: "All instances of other services are in use" in service.get("queued-reason", ""),
         )
-        answer = await waiting
+        answer = await waiter.request("/", headers=second | {"x-waiter-queue-timeout": ["500"]})
         self.assertEqual(answer.code, 503)
         needed = f"Waits for memory: an instance needs {self.memory * 0.5:.0f} MiB".encode()
         self.assertIn(needed, answer.body)
         self.assertIn(b"All instances of other services are in use", answer.body)
         self.assertIn(needed.decode(), waiter.output)
 
-        waiting = Deferred.fromCoroutine(waiter.request("/", headers=second))
         self.go_on.touch()
         self.assertEqual((await held).code, 200)
         self.assertEqual((await waiting).code, 200)

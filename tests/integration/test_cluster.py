@@ -80,7 +80,7 @@ class ClusterTests(TestCase):
         # What is ordered before the router can know is not to be done when nobody wants it any more.
         surge = Load(self.waiter, self.headers, clients=4, path="/0.2")
         await until(self.in_doubt, lambda in_doubt: in_doubt)
-        self.assertFalse(await self.leads())
+        await until(self.leads, lambda leads: not leads)
         await deferLater(reactor, 5)
         surge_codes = await surge.stop()
         # For long enough to have forgotten it.

@@ -215,6 +215,8 @@ class ZooKeeperTests(CrashTestCase):
         stopped.append(True)
         await writing
         self.assertNotEqual(unknown, [])
+        # The other one may still be about to connect again.
+        await theirs.client.connected()
         for name in NAMES:
             self.assertTrue(agrees(await others.latest(name), reached[name]))
             # The other router hears of it by itself.

@@ -18,7 +18,8 @@ class TokenFleetTests(TestCase):
 
     async def setUp(self):
         server = await own_server(self)
-        environment = with_zookeeper(server, WAITER_STORE_PASSWORDS='["a password"]')
+        # No session is to end, or be in danger, because the machine is busy.
+        environment = with_zookeeper(server, session_ms=30000, WAITER_STORE_PASSWORDS='["a password"]')
         self.one, self.other = [await RunningWaiter(self, environment=environment).start() for _ in range(2)]
 
     async def post(self, waiter, version, if_match=""):

@@ -66,7 +66,9 @@ class Interstitials:
     def state(self) -> dict[str, Any]:
         """What has come of waiting for the services, for C{/state}."""
         now = self._clock.seconds()
-        outcomes = {service_id: promise.outcome(now) or "not-realized" for service_id, promise in self._promises.items()}
+        outcomes = {
+            service_id: promise.outcome(now) or "not-realized" for service_id, promise in self._promises.items()
+        }
         return {
             "interstitial": {
                 "initialized?": self._known is not None,

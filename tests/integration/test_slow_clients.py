@@ -147,7 +147,7 @@ class SlowClientTests(TestCase):
 
     async def endless_reader(self):
         # A plain socket: not every reactor tells of the end of what was not read for a while.
-        client = socket.create_connection(("127.0.0.1", self.waiter.port), timeout=10)
+        client = socket.create_connection(("127.0.0.1", self.waiter.port), timeout=60)
         self.addCleanup(client.close)
         client.sendall(head(b"GET /large HTTP/1.1", self.headers, b"Connection: close"))
         client.setblocking(False)

@@ -252,6 +252,6 @@ class ZooKeeperTests(CrashTestCase):
     def _end_session(self, client):
         # Whoever knows a session's id and password can take it over, and close it.
         impostor = KazooClient(hosts=self.server.hosts, client_id=client._client.client_id)
-        impostor.start(timeout=10)
+        impostor.start(timeout=60)
         impostor.stop()
         impostor.close()

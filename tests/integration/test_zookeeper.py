@@ -153,7 +153,7 @@ class OutageTests(TestCase):
 
         def end_it():
             # Whoever knows a session's id and password can take it over, and close it.
-            impostor.start(timeout=10)
+            impostor.start(timeout=60)
             impostor.stop()
             impostor.close()
 

@@ -248,7 +248,7 @@ class AcceptorTests(SynchronousTestCase):
             acceptor = Acceptor(self.reactor, listening, self.fail, "tcp:0", door=door)
             acceptor.start()
             acceptor.doRead()
-            client.settimeout(10)
+            client.settimeout(60)
             answer = client.recv(1000)
             self.assertEqual(answer[:30], b"HTTP/1.1 429 Too Many Requests")
             self.assertTrue(answer.endswith(b"\r\n\r\nToo many connections from your address.\n"))

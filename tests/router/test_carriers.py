@@ -32,7 +32,7 @@ class OnSockets(TestCase):
     """Real connections of this trial's reactor."""
 
     reactor = reactor
-    timeout = 20
+    timeout = 120
     fast = False
     isTCP = True
 

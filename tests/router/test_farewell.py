@@ -18,7 +18,7 @@ class FarewellTests(SynchronousTestCase):
             listening.bind(("127.0.0.1", 0))
             listening.listen()
             client = socket.create_connection(listening.getsockname())
-            client.settimeout(10)
+            client.settimeout(60)
             self.addCleanup(client.close)
             return listening.accept()[0], client
 

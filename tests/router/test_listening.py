@@ -69,7 +69,7 @@ class Ends(Factory):
 
 
 class ListeningBase(TestCase):
-    timeout = 20
+    timeout = 120
 
     def setUp(self):
         self.factory = Ends()

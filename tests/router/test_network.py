@@ -69,7 +69,7 @@ class Peer(Conditions, Protocol):
 
 
 class NetworkTests(TestCase):
-    timeout = 30
+    timeout = 120
 
     async def setUp(self):
         self.instances = []

@@ -63,11 +63,11 @@ class SocketTests(SynchronousTestCase):
         queued = queued_bytes(self.server.fileno())
         self.assertGreater(queued, 0)
         self.assertLess(queued, sent)
-        self.client.settimeout(10)
+        self.client.settimeout(60)
         left = sent
         while left:
             left -= len(self.client.recv(65536))
         self.client.sendall(b"all read")
-        self.server.settimeout(10)
+        self.server.settimeout(60)
         self.server.recv(100)
         self.assertEqual(queued_bytes(self.server.fileno()), 0)

@@ -625,13 +625,13 @@ class ServedTests:
 
 
 class ReactorServedTests(ServedTests, Files, TestCase):
-    timeout = 20
+    timeout = 120
     fast = False
 
 
 class CarrierServedTests(ServedTests, Files, TestCase):
     skip = NOT_FAST
-    timeout = 20
+    timeout = 120
     fast = True
 
 

@@ -115,7 +115,7 @@ class ResultTests(SynchronousTestCase):
 
 
 class HealthProbeTests(TestCase):
-    timeout = 30
+    timeout = 120
 
     async def listen(self, script, tls=None):
         self.factory = ScriptedFactory(script)

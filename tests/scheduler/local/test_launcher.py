@@ -27,7 +27,7 @@ time.sleep(3600)
 
 
 class LauncherTests(TestCase):
-    timeout = 30
+    timeout = 120
 
     def launch(self, command):
         self.directory = InstanceDirectory(Path(self.mktemp()).absolute() / "a" / "a.1")

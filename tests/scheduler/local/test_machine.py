@@ -117,7 +117,7 @@ class MachineTests(SynchronousTestCase):
 
 
 class WatchingTests(TestCase):
-    timeout = 20
+    timeout = 120
 
     async def test_theEndOfAProcessIsNoticed(self):
         child = subprocess.Popen(["/bin/sleep", "3600"])

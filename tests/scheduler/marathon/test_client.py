@@ -142,7 +142,7 @@ class TurnsTests(SynchronousTestCase):
 
 
 class ClientTests(World, TestCase):
-    timeout = 30
+    timeout = 120
 
     async def setUp(self):
         self.start_double()
@@ -348,7 +348,7 @@ class Closing(Protocol):
 
 
 class TLSTests(World, TestCase):
-    timeout = 30
+    timeout = 120
 
     def setUp(self):
         self.authority = Authority()

@@ -133,7 +133,7 @@ class EventStreamTests(SynchronousTestCase):
 
 
 class RealStreamTests(World, TestCase):
-    timeout = 30
+    timeout = 120
 
     async def test_theDoubleIsHeard(self):
         self.start_double()

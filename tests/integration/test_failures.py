@@ -297,12 +297,15 @@ class RecoveryTests(FailureCase):
         one, two, three = (self.headers(f"{MISBEHAVING} abrupt", name=name) for name in ("one", "two", "three"))
         for headers in (one, two):
             self.assertEqual((await self.waiter.request(headers=headers)).code, 200)
-        refused = await self.waiter.request(headers={**three, "x-waiter-queue-timeout": ["1500"]})
+        waiting = Deferred.fromCoroutine(self.waiter.request(headers=three))
+        service_id = await self.waiter.service_id(three)
+        await self.until(
+            lambda: self.waiter.service(service_id),
+            lambda service: "Waits for ports" in service.get("queued-reason", ""),
+        )
+        refused = await self.waiter.request(headers={**three, "x-waiter-queue-timeout": ["500"]})
         self.assertEqual(refused.code, 503)
         self.assertIn(b"Waits for ports: an instance needs 1 port and none is free", refused.body)
-        service = await self.waiter.service(await self.waiter.service_id(three))
-        self.assertIn("Waits for ports", service["queued-reason"])
-        waiting = Deferred.fromCoroutine(self.waiter.request(headers=three))
         deleted = await self.waiter.request(f"/apps/{await self.waiter.service_id(one)}", method="DELETE")
         self.assertEqual(deleted.code, 200, deleted.body)
         self.assertEqual((await waiting).code, 200)
@@ -321,17 +324,19 @@ class RecoveryTests(FailureCase):
 
         asked = one
         self.assertEqual((await deferToThread(ask))[0], 200)
-        asked = {**headers, "x-waiter-queue-timeout": ["1500"]}
+        asked = {**headers, "x-waiter-queue-timeout": ["1000"]}
         limits = resource.prlimit(self.waiter.pid, resource.RLIMIT_NOFILE)
         used = len(os.listdir(f"/proc/{self.waiter.pid}/fd"))  # noqa: PTH208 - numbers only
         # Some for other things that it does meanwhile, not enough for a process.
         resource.prlimit(self.waiter.pid, resource.RLIMIT_NOFILE, (used + 2, limits[1]))
         try:
-            code, body = await deferToThread(ask)
+            # What is lacking is known when a start was tried.
+            code, body = await self.until(
+                lambda: deferToThread(ask), lambda found: found[0] != 503 or b"Waits for file descriptors: " in found[1]
+            )
         finally:
             resource.prlimit(self.waiter.pid, resource.RLIMIT_NOFILE, limits)
         self.assertEqual(code, 503, body)
-        self.assertIn(b"Waits for file descriptors: ", body)
         self.assertIn(b"(Too many open files)", body)
         self.assertIn(b"ulimit -n", body)
         await self.running(headers)
@@ -378,12 +383,18 @@ class FullDiskTests(FailureCase):
         self.assertIn(b"database or disk is full. Make room on the disk", unknown.body)
 
         await self.waiter.request("/exit", method="POST", headers=broken)
-        answer = await self.waiter.request(
-            headers={**broken, "x-waiter-queue-timeout": ["2500"], "accept": ["application/json"]}
+
+        async def refused():
+            answer = await self.waiter.request(
+                headers={**broken, "x-waiter-queue-timeout": ["1000"], "accept": ["application/json"]}
+            )
+            self.assertEqual(answer.code, 503)
+            return answer.json()["waiter-error"]
+
+        # That there is no room is known when a start was tried.
+        error = await self.until(
+            refused, lambda error: "Waits for disk space" in error["details"].get("queued-reason", "")
         )
-        self.assertEqual(answer.code, 503)
-        error = answer.json()["waiter-error"]
-        self.assertIn("Waits for disk space", error["details"]["queued-reason"])
         self.assertIn("make room on the disk that holds Waiter's state directory", error["message"])
         self.assertIn(f"The disk of its files, mounted at {self.disk}, is full", error["message"])
         (failed,) = await self.failed_instances(broken)

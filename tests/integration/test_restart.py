@@ -50,12 +50,16 @@ class RestartTests(TestCase):
         await deferLater(reactor, IDLE_SECS)
         started = reactor.seconds()
         waiter = await self.again(waiter)
-        self.assertEqual(len(await waiter.active_instances(service_id)), 1)
+        active = await waiter.active_instances(service_id)
+        # On a machine so slow that the time may be over by now, this says nothing.
+        if reactor.seconds() < started + IDLE_SECS:
+            self.assertEqual(len(active), 1)
         await until(waiter.processes_now, lambda processes: processes == [])
         self.assertGreater(reactor.seconds() - started, IDLE_SECS)
 
     async def test_aServiceThatAsksForMoreThanIsAllowedByNowServesUntilItIsIdle(self):
-        headers = self.headers(idle_timeout_mins=IDLE_SECS / 60, mem=64)
+        # From its one request it must last until the next server has been asked for it.
+        headers = self.headers(idle_timeout_mins=5 * IDLE_SECS / 60, mem=64)
         waiter = await RunningWaiter(self).start()
         await self.serving(waiter, headers)
         service_id = await waiter.service_id(headers)

@@ -79,8 +79,23 @@ class Browser:
         """Run a script in the page, and return its result."""
         return await self._call("POST", "/execute/sync", {"script": script, "args": []})
 
+    async def text(self, element_id):
+        """What an element of the page says, as soon as the page has it."""
+        script = f"return document.getElementById({element_id!r})?.innerText"
+        return await until(lambda: self._unless_between(self.run(script)), bool)
+
+    async def loaded(self):
+        """The page is there with all that is in it; its title can be seen before."""
+        script = "return document.readyState"
+        await until(lambda: self._unless_between(self.run(script)), lambda state: state == "complete")
+
+    async def _unless_between(self, asking):
+        with contextlib.suppress(BetweenPages):
+            return await asking
+
     async def click(self, selector):
-        """Click what is found by a CSS selector as a user does."""
+        """Click what is found by a CSS selector as a user does who waits until the page is there."""
+        await self.loaded()
         found = await self._call("POST", "/element", {"using": "css selector", "value": selector})
         (element,) = found.values()
         await self._call("POST", f"/element/{element}/click", {})

@@ -3,6 +3,7 @@
 import html
 import re
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from tests.integration.browser import MISSING, Browser
@@ -62,7 +63,7 @@ class WaitingTests(BrowserTestCase):
         instances = await until(lambda: self.waiter.active_instances(apps[0]["service-id"]), len)
         self.assertFalse(instances[0]["healthy?"])
         self.assertEqual(await self.promises(), ["not-realized"])
-        waiting = self.waiter.request(back, headers=BROWSER)
+        waiting = Deferred.fromCoroutine(self.waiter.request(back, headers=BROWSER))
         self.gate.touch()
         served = await waiting
         self.assertEqual(served.code, 200)
@@ -81,7 +82,7 @@ class ChromiumTests(BrowserTestCase):
         await super().setUp()
         self.browser = await Browser(self).start()
 
-    async def shows(self, title, *, within_secs=30):
+    async def shows(self, title, *, within_secs=60):
         """Wait until a page with this title is seen; returns its address, without the host."""
         address, _ = await until(self.browser.seen, lambda seen: seen[1] == title, within_secs=within_secs)
         return address.removeprefix(self.url)
@@ -92,7 +93,7 @@ class ChromiumTests(BrowserTestCase):
         self.assertEqual(await self.shows("The service is starting"), "/waiter-interstitial/a?b=%27")
         self.gate.touch()
         self.assertRegex(await self.shows("Application"), r"^/a\?b=%27&x-waiter-bypass-interstitial=[0-9]+$")
-        self.assertEqual(await self.browser.run("return document.getElementById('path').innerText"), "/a?b=%27")
+        self.assertEqual(await self.browser.text("path"), "/a?b=%27")
         # Who goes back does not come to the page.
         self.assertEqual([title for _, title in await self.browser.history()], ["", "Application"])
 
@@ -109,7 +110,7 @@ class ChromiumTests(BrowserTestCase):
             await self.shows("The service is starting")
             self.gate.touch()
             await self.shows("Application")
-            self.assertEqual(await self.browser.run("return document.getElementById('site').innerText"), site)
+            self.assertEqual(await self.browser.text("site"), site)
 
     async def test_whoAgreesIsTakenToTheService(self):
         self.gate.touch()

@@ -69,7 +69,10 @@ class MarathonServiceTests(TestCase):
         second = await waiter.request("/0", headers=headers)
         self.assertEqual(second.code, 200)
         self.assertNotEqual(int(second.body), first)
-        (failed,) = (await waiter.service(service_id))["instances"]["failed-instances"]
+        service = await until(
+            lambda: waiter.service(service_id), lambda service: service["instances"].get("failed-instances")
+        )
+        (failed,) = service["instances"]["failed-instances"]
         self.assertIn("signal Killed", failed["message"])
 
     async def test_aCommandThatIsNotFoundIsExplained(self):

@@ -171,9 +171,9 @@ class SlowClientTests(TestCase):
 
     async def test_eachGetsWhatItShouldAndNothingIsLeft(self):
         await self.start(
-            WAITER_LISTEN_HEAD_TIMEOUT_SECS="8",
-            WAITER_LISTEN_BODY_TIMEOUT_SECS="8",
-            WAITER_REQUEST_STREAMING_TIMEOUT_MS="8000",
+            WAITER_LISTEN_HEAD_TIMEOUT_SECS="20",
+            WAITER_LISTEN_BODY_TIMEOUT_SECS="20",
+            WAITER_REQUEST_STREAMING_TIMEOUT_MS="20000",
         )
         self.headers = described("slow", concurrency_level=1000)
         self.crowded = described("crowded", concurrency_level=1, max_queue_length=1000)

@@ -65,13 +65,13 @@ class WebSocketTests(TestCase):
         with self.client(compression=compression) as client:
             self.assertEqual(bool(client.protocol.extensions), compression is not None)
             client.send("hello")
-            self.assertEqual(client.recv(timeout=20), "hello")
+            self.assertEqual(client.recv(timeout=60), "hello")
             client.send(BLOB)
-            self.assertTrue(client.recv(timeout=20) == BLOB)
-            self.assertTrue(client.ping().wait(20))
+            self.assertTrue(client.recv(timeout=60) == BLOB)
+            self.assertTrue(client.ping().wait(60))
             for size in (0, 1, 125, 126, 127, 65535, 65536):
                 client.send(BLOB[:size])
-                self.assertTrue(client.recv(timeout=20) == BLOB[:size])
+                self.assertTrue(client.recv(timeout=60) == BLOB[:size])
         with self.client("/pieces", compression=compression) as client:
             client.send([BLOB[:1000], b"", BLOB[1000:200000], BLOB[200000:]])
             pieces = list(client.recv_streaming())
@@ -92,9 +92,9 @@ class WebSocketTests(TestCase):
         ):
             self.assertEqual((client.protocol, bool(client.compress)), ("second", True))
             await client.send_bytes(BLOB)
-            self.assertTrue(await client.receive_bytes(timeout=20) == BLOB)
+            self.assertTrue(await client.receive_bytes(timeout=60) == BLOB)
             await client.send_str("text")
-            self.assertEqual(await client.receive_str(timeout=20), "text")
+            self.assertEqual(await client.receive_str(timeout=60), "text")
             await client.close(code=4000)
 
     async def test_manyAtOnce(self):
@@ -125,7 +125,7 @@ class WebSocketTests(TestCase):
         def talk():
             with self.client() as client:
                 client.send("hello")
-                client.recv(timeout=20)
+                client.recv(timeout=60)
                 reactor.callFromThread(opened.callback, None)
                 with self.assertRaises(ConnectionClosed) as caught:
                     client.recv(timeout=60)
@@ -147,7 +147,7 @@ class WebSocketTests(TestCase):
             with self.client("/dying") as client:
                 client.send("now")
                 with self.assertRaises(ConnectionClosed) as caught:
-                    client.recv(timeout=20)
+                    client.recv(timeout=60)
                 return caught.exception.rcvd, client.close_code
 
         self.assertEqual(await deferToThread(talk), (None, 1006))
@@ -161,7 +161,7 @@ class WebSocketTests(TestCase):
             def talk(reset=reset):
                 client = self.client()
                 client.send("hello")
-                client.recv(timeout=20)
+                client.recv(timeout=60)
                 if reset:
                     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 # A thread of the client's reads it, so that closing it would not be enough.

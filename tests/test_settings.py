@@ -49,6 +49,17 @@ class ReadSettingsTests(SynchronousTestCase):
         _, unknown = read_settings(environment={"WAITER_NONSENSE": "1", "PATH": "/bin"})
         self.assertEqual(unknown, ["WAITER_NONSENSE"])
 
+    def test_anEmptyVariableSaysNothing(self):
+        variables = ("WAITER_STATE_DIR", "WAITER_REQUEST_QUEUE_TIMEOUT_MS", "WAITER_LISTEN_HTTP")
+        settings, unknown = read_settings(environment=dict.fromkeys(variables, ""))
+        self.assertEqual(settings, Settings())
+        self.assertEqual(unknown, [])
+
+    def test_anEmptyStateDirectoryIsRefused(self):
+        self.assertIn("state-dir: ", self.refusal('state-dir = ""\n'))
+        error = self.assertRaises(SettingsError, read_settings, environment={}, state_dir="")
+        self.assertIn("state-dir: ", str(error))
+
     def test_unknownKeyIsRefusedWithSuggestion(self):
         self.assertIn(
             "request.queue-timeout: there is no such setting; did you mean queue-timeout-ms?",

@@ -460,7 +460,7 @@ class Settings(Section):
         "unless it says another itself; the first that matches counts, and without any it is other.",
     )
     request_log: RequestLogSettings = RequestLogSettings()
-    state_dir: str | None = Field(default=None, description="Where Waiter keeps its state.")
+    state_dir: str | None = Field(default=None, min_length=1, description="Where Waiter keeps its state.")
 
     @model_validator(mode="after")
     def _zookeeper_where_needed(self) -> Self:

@@ -30,7 +30,8 @@ def read_settings(
     state_dir: str | None = None,
 ) -> tuple[Settings, list[str]]:
     """
-    Read the settings: defaults, then the file, then the environment, then what the command line said.
+    Read the settings: defaults, then the file, then the environment, then what the command line said. An empty variable
+    counts as none.
 
     @return: the settings, and the names of C{WAITER_*} variables that mean nothing.
     @raise SettingsError: a file cannot be read, or something in it or in the environment does not hold.
@@ -82,6 +83,9 @@ def _apply_environment(tables: dict[str, Any], environment: Mapping[str, str]) -
         path = names.get(variable)
         if path is None:
             unknown.append(variable)
+            continue
+        if not text:
+            # What a script or a unit file passes on that was not given to it.
             continue
         table = tables
         for key in path[:-1]:

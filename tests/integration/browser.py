@@ -81,24 +81,24 @@ class Browser:
 
     async def text(self, element_id):
         """What an element of the page says, as soon as the page has it."""
-        script = f"return document.getElementById({element_id!r})?.innerText"
-        return await until(lambda: self._unless_between(self.run(script)), bool)
-
-    async def loaded(self):
-        """The page is there with all that is in it; its title can be seen before."""
-        script = "return document.readyState"
-        await until(lambda: self._unless_between(self.run(script)), lambda state: state == "complete")
-
-    async def _unless_between(self, asking):
-        with contextlib.suppress(BetweenPages):
-            return await asking
+        return await self._result(f"return document.getElementById({element_id!r})?.innerText", bool)
 
     async def click(self, selector):
         """Click what is found by a CSS selector as a user does who waits until the page is there."""
-        await self.loaded()
+        # The title of a page is seen before all that is in it is there.
+        await self._result("return document.readyState", lambda state: state == "complete")
         found = await self._call("POST", "/element", {"using": "css selector", "value": selector})
         (element,) = found.values()
         await self._call("POST", f"/element/{element}/click", {})
+
+    async def _result(self, script, predicate):
+        """The result of a script, as soon as there is a page in which the predicate holds of it."""
+
+        async def result():
+            with contextlib.suppress(BetweenPages):
+                return await self.run(script)
+
+        return await until(result, predicate)
 
     async def _devtools(self, command):
         return await self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": {}})

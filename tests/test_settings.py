@@ -55,8 +55,17 @@ class ReadSettingsTests(SynchronousTestCase):
         self.assertEqual(settings, Settings())
         self.assertEqual(unknown, [])
 
-    def test_anEmptyStateDirectoryIsRefused(self):
-        self.assertIn("state-dir: ", self.refusal('state-dir = ""\n'))
+    def test_aFileOrDirectoryWithoutANameIsRefused(self):
+        for text, name in (
+            ('state-dir = ""', "state-dir"),
+            ('[request-log]\npath = ""', "request-log.path"),
+            ('[backend-tls]\nca-file = ""', "backend-tls.ca-file"),
+            ('[marathon]\nca-file = ""', "marathon.ca-file"),
+            ('[zookeeper]\ntls = true\nca-file = ""', "zookeeper.ca-file"),
+            ('[zookeeper]\ntls = true\ncertificate-file = ""\nkey-file = "a"', "zookeeper.certificate-file"),
+            ('[zookeeper]\ntls = true\ncertificate-file = "a"\nkey-file = ""', "zookeeper.key-file"),
+        ):
+            self.assertIn(f"{name}: ", self.refusal(f"{text}\n"))
         error = self.assertRaises(SettingsError, read_settings, environment={}, state_dir="")
         self.assertIn("state-dir: ", str(error))
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from waiter.model.description import outside_name
 from waiter.support.users import own_user
 
+NonEmptyStr = Annotated[str, Field(min_length=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 RequestTimeoutMs = Annotated[int, Field(gt=0, le=3600000)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -142,12 +143,12 @@ class RequestSettings(Section):
 class BackendTLSSettings(Section):
     """What instances with backend-proto https have to prove; those on this machine nothing, if nothing is set."""
 
-    ca_file: str | None = Field(
+    ca_file: NonEmptyStr | None = Field(
         default=None,
         description="A file with the certificates (PEM) of the authorities that issue certificates of instances. With it, all "
         "instances have to prove who they are.",
     )
-    server_name: Annotated[str, Field(min_length=1)] | None = Field(
+    server_name: NonEmptyStr | None = Field(
         default=None,
         description="The name or address that certificates of instances must be for, instead of the instance's address; on this "
         "machine that is 127.0.0.1. With it, all instances have to prove who they are.",
@@ -223,7 +224,7 @@ class MarathonSettings(Section):
     token: str | None = Field(
         default=None, repr=False, description="Who we are, as Authorization: token=... Rather set it by the variable."
     )
-    ca_file: str | None = Field(
+    ca_file: NonEmptyStr | None = Field(
         default=None,
         description="A file with the certificates (PEM) of the authorities to trust, instead of those of the system.",
     )
@@ -274,7 +275,7 @@ class DiscoverySettings(Section):
 class ZooKeeperSettings(Section):
     """Where the routers of a cluster meet. Off unless there is a connect-string."""
 
-    connect_string: Annotated[str, Field(min_length=1)] | None = Field(
+    connect_string: NonEmptyStr | None = Field(
         default=None,
         description="The servers, as host:port,host:port/path; the path, if there is one, is where everything else begins.",
     )
@@ -296,7 +297,7 @@ class ZooKeeperSettings(Section):
     connect_timeout_ms: PositiveInt = Field(
         default=15000, description="How long the first connection may take; without one Waiter does not start."
     )
-    address: Annotated[str, Field(min_length=1)] | None = Field(
+    address: NonEmptyStr | None = Field(
         default=None,
         description="The name or address under which other routers reach this one. If not given, the interface of the first "
         "endpoint, or an address of this machine if that is all of them.",
@@ -309,11 +310,13 @@ class ZooKeeperSettings(Section):
     tls: bool = Field(
         default=False, description="Whether to connect with TLS. The servers' certificates must bear their names."
     )
-    ca_file: str | None = Field(
+    ca_file: NonEmptyStr | None = Field(
         default=None, description="Certificates (PEM) of the authorities to trust beside those of the system."
     )
-    certificate_file: str | None = Field(default=None, description="This router's certificate (PEM), if it needs one.")
-    key_file: str | None = Field(default=None, description="The key of that certificate (PEM).")
+    certificate_file: NonEmptyStr | None = Field(
+        default=None, description="This router's certificate (PEM), if it needs one."
+    )
+    key_file: NonEmptyStr | None = Field(default=None, description="The key of that certificate (PEM).")
 
     @model_validator(mode="after")
     def _files_fit(self) -> Self:
@@ -331,7 +334,7 @@ class StoreSettings(Section):
         default="sqlite",
         description="sqlite: in the state directory, for this router alone; zookeeper: for all routers of the cluster.",
     )
-    passwords: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+    passwords: tuple[NonEmptyStr, ...] = Field(
         default=(),
         repr=False,
         description="If given, what is stored is encrypted with the first; the others are tried for what is there already. "
@@ -423,7 +426,9 @@ class RequestLogSettings(Section):
     """One JSON line per request."""
 
     enabled: bool = Field(default=True, description="Whether there is one.")
-    path: str | None = Field(default=None, description="The file; request.log in the state directory if not given.")
+    path: NonEmptyStr | None = Field(
+        default=None, description="The file; request.log in the state directory if not given."
+    )
     max_bytes: PositiveInt = Field(default=67108864, description="Size at which the file is rotated.")
     keep: Annotated[int, Field(ge=0)] = Field(default=3, description="How many rotated files are kept.")
 
@@ -460,7 +465,7 @@ class Settings(Section):
         "unless it says another itself; the first that matches counts, and without any it is other.",
     )
     request_log: RequestLogSettings = RequestLogSettings()
-    state_dir: str | None = Field(default=None, min_length=1, description="Where Waiter keeps its state.")
+    state_dir: NonEmptyStr | None = Field(default=None, description="Where Waiter keeps its state.")
 
     @model_validator(mode="after")
     def _zookeeper_where_needed(self) -> Self:
